@@ -1,0 +1,203 @@
+//! Messages between the server and its viewers: run states, the event stream, the doctor's report.
+//!
+//! The stream is `/api/runs/{id}/events?from=N` as a WebSocket: a [`StreamMessage`] per text
+//! message, [`StreamMessage::Hello`] first, then batches of events in order from N, and
+//! [`StreamMessage::End`] after the last. A viewer that lost its connection comes back with the
+//! number of the next event that it lacks.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    event::{Event, Header, HostName, Mode},
+    experiment::{Descriptor, Value},
+};
+
+/// Changes whenever a message or an event changes in a way that an older reader would misread.
+pub const PROTOCOL_VERSION: u32 = 1;
+
+/// A viewer that has heard nothing for this long, in milliseconds, may take the server for dead:
+/// a quiet run still sends [`StreamMessage::Alive`] every [`ALIVE_INTERVAL_MS`].
+pub const SILENCE_LIMIT_MS: u32 = 15_000;
+
+/// How often a quiet stream sends [`StreamMessage::Alive`], in milliseconds.
+pub const ALIVE_INTERVAL_MS: u32 = 5_000;
+
+/// Where a run stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub enum RunState {
+    /// Waits for its turn.
+    Queued,
+    /// Its script is at work.
+    Running,
+    /// Its script is done.
+    Finished,
+    /// It was stopped before its script was done: by a user, its time limit or a shutdown.
+    Cancelled,
+    /// The laboratory failed; nothing may be concluded from it.
+    Failed,
+}
+
+impl RunState {
+    /// Whether no further event will come.
+    pub const fn is_over(self) -> bool {
+        matches!(self, Self::Finished | Self::Cancelled | Self::Failed)
+    }
+
+    /// The name as it is written everywhere.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Queued => "queued",
+            Self::Running => "running",
+            Self::Finished => "finished",
+            Self::Cancelled => "cancelled",
+            Self::Failed => "failed",
+        }
+    }
+}
+
+/// `POST /api/runs`: what to run.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct RunRequest {
+    /// The experiment's id.
+    pub experiment: String,
+    /// Values that differ from the defaults.
+    #[serde(default)]
+    pub params: BTreeMap<String, Value>,
+    /// What every random choice is derived from; chosen by the server where it is absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seed: Option<u64>,
+    /// Packets or relay; the best that the machine can do where it is absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mode: Option<Mode>,
+}
+
+/// `GET /api/runs/{id}` and the answer to `POST /api/runs`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct RunInfo {
+    /// The run's id.
+    pub id: String,
+    /// The experiment's id.
+    pub experiment: String,
+    /// Where it stands.
+    pub state: RunState,
+    /// Runs that are before it in the queue; 0 unless it is queued.
+    pub queue_position: usize,
+    /// How many events it has so far: the number of the next one.
+    pub events: u64,
+    /// Microseconds since its start; the end's time once it is over.
+    pub now_us: u64,
+    /// Present as soon as the hosts are up.
+    pub header: Option<Header>,
+}
+
+/// `POST /api/runs/{id}/actions`: what a viewer may do to a live run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "action", rename_all = "snake_case", deny_unknown_fields)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub enum Action {
+    /// Drop every packet silently.
+    Cut {
+        /// Only those that this host sends; both directions where it is absent.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        from: Option<HostName>,
+    },
+    /// Undo every cut that a user made.
+    Heal,
+}
+
+/// What the server sends on the event stream.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "message", rename_all = "snake_case")]
+pub enum StreamMessage {
+    /// The first message of every stream, and again when the header of a queued run is there.
+    Hello {
+        /// [`PROTOCOL_VERSION`] of the server.
+        protocol_version: u32,
+        /// The run as it stands.
+        run: Box<RunInfo>,
+    },
+    /// Events in order, the first one numbered as asked for or as the last batch ended.
+    Events {
+        /// One or more.
+        events: Vec<Event>,
+        /// The run's clock when the batch was sent, in microseconds.
+        now_us: u64,
+    },
+    /// Nothing new, but the run and the server live; or the state changed.
+    Alive {
+        /// Where the run stands.
+        state: RunState,
+        /// Its place in the queue.
+        queue_position: usize,
+        /// The run's clock, in microseconds.
+        now_us: u64,
+    },
+    /// The run is over and every event was sent; the server closes the stream.
+    End {
+        /// How it stands for good.
+        state: RunState,
+    },
+}
+
+/// An experiment as `GET /api/experiments` lists it: the descriptor and whether it can run here.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct CatalogueEntry {
+    /// What is asked.
+    #[serde(flatten)]
+    pub descriptor: Descriptor,
+    /// The mode in which this server would run it; null where it cannot.
+    pub runs_as: Option<Mode>,
+    /// Why it cannot run here, and what would provide it; null where it can.
+    pub unavailable: Option<String>,
+}
+
+/// What a machine can do, as `linger doctor` and `GET /api/doctor` tell it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct Doctor {
+    /// The server's version.
+    pub version: String,
+    /// Operating system and kernel release.
+    pub system: String,
+    /// The best mode that this machine can do.
+    pub mode: Mode,
+    /// Each thing that was tried.
+    pub checks: Vec<Check>,
+}
+
+/// One thing that the doctor tried.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct Check {
+    /// What was tried, such as `network namespaces`.
+    pub name: String,
+    /// Whether it worked.
+    pub ok: bool,
+    /// What was seen: a version, or the error with its errno's name.
+    pub found: String,
+    /// What is lost without it, and what would provide it; empty where it worked.
+    pub remedy: String,
+}
+
+/// An error of the API, as RFC 9457 writes it (`application/problem+json`).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct Problem {
+    /// A URI reference that names the kind of problem, such as `/problems/unknown-experiment`.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// The kind in words.
+    pub title: String,
+    /// The HTTP status.
+    pub status: u16,
+    /// What was wrong this time: the name, the bound, the value.
+    pub detail: String,
+}

@@ -1,0 +1,39 @@
+//! TCP keep-alive: RFC 1122, section 4.2.3.6; RFC 9293, section 3.8.4; Linux `tcp_keepalive_timer`
+//! in net/ipv4/tcp_timer.c.
+
+/// How long after the last packet from the peer the kernel gives up, in microseconds.
+///
+/// The first probe leaves after `idle`; each of the `count` probes has `interval` to be answered,
+/// so the socket fails with ETIMEDOUT, and sends an RST, at `idle + interval * count`.
+pub const fn detection_us(idle_us: u64, interval_us: u64, count: u64) -> u64 {
+    idle_us.saturating_add(interval_us.saturating_mul(count))
+}
+
+/// When the `nth` probe (from 1) leaves, after the last packet from the peer, in microseconds.
+pub const fn probe_us(idle_us: u64, interval_us: u64, nth: u64) -> u64 {
+    idle_us.saturating_add(interval_us.saturating_mul(nth.saturating_sub(1)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn detection_is_idle_plus_interval_times_count() {
+        assert_eq!(detection_us(2_000_000, 1_000_000, 3), 5_000_000);
+        // Linux's defaults: 2 h, 75 s, 9 probes make 2 h 11 min 15 s.
+        assert_eq!(
+            detection_us(7_200_000_000, 75_000_000, 9),
+            7_875_000_000
+        );
+    }
+
+    #[test]
+    fn the_last_probe_has_an_interval_to_be_answered() {
+        assert_eq!(probe_us(2_000_000, 1_000_000, 1), 2_000_000);
+        assert_eq!(
+            probe_us(2_000_000, 1_000_000, 3) + 1_000_000,
+            detection_us(2_000_000, 1_000_000, 3)
+        );
+    }
+}

@@ -1,0 +1,4 @@
+//! The arithmetic behind the predictions, from the same parameters that the sockets get.
+
+pub mod handshake;
+pub mod keepalive;
