@@ -99,7 +99,7 @@ impl Segment {
         bytes.extend_from_slice(&self.to.port().to_be_bytes());
         bytes.extend_from_slice(&self.seq.to_be_bytes());
         bytes.extend_from_slice(&self.ack.to_be_bytes());
-        bytes.push(((20 + options.len()) / 4 << 4) as u8);
+        bytes.push((((20 + options.len()) / 4) << 4) as u8);
         bytes.push(self.flags);
         bytes.extend_from_slice(&self.window.to_be_bytes());
         bytes.extend_from_slice(&[0; 4]);
