@@ -70,6 +70,8 @@ pub struct Scene {
     pub rules: Vec<Rule>,
     /// Arrows within the window that were left out because it is too dense to draw them all.
     pub hidden: usize,
+    /// Notes that were left out for the same reason; at high density an estimate.
+    pub hidden_notes: usize,
 }
 
 /// A host's lifeline.
@@ -114,6 +116,8 @@ pub struct Tear {
 pub struct ChapterMark {
     /// Where.
     pub y: f64,
+    /// When, in microseconds.
+    pub at_us: u64,
     /// Its title.
     pub title: String,
 }
@@ -135,7 +139,7 @@ pub struct Band {
     pub y: f64,
     /// Height; at least a pixel.
     pub height: f64,
-    /// The state's name, where there is room for it.
+    /// The state's name, where there is room for it written along the band, downwards.
     pub label: Option<String>,
 }
 
@@ -190,7 +194,8 @@ pub struct Arrow {
     pub layer: Layer,
     /// What it is, where there is room.
     pub label: Option<Label>,
-    /// Why it was dropped.
+    /// Why it was dropped. Room for it is kept free just beyond the cross, in the direction of
+    /// travel: its base line is `to.y + 4`, and it begins (or, leftwards, ends) 10 px from `to.x`.
     pub drop: Option<String>,
     /// All of it in a sentence, for a tooltip and for screen readers.
     pub description: String,
@@ -207,7 +212,17 @@ pub struct Label {
     pub angle: f64,
 }
 
-/// What an application did or saw.
+/// Who speaks in a note.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum NoteSource {
+    /// An application: a call and what it gave, an HTTP exchange.
+    Application,
+    /// The wire: a rule begins or ends to act on this host's packets.
+    Wire,
+}
+
+/// What an application did or saw, or what was done to the wire.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Note {
     /// The event's number.
@@ -220,8 +235,12 @@ pub struct Note {
     pub text_at: Point,
     /// Whether the text ends at `text_at` (left of its lane) instead of beginning there.
     pub right_aligned: bool,
-    /// The text.
+    /// The text, shortened with an ellipsis where there is no room for all of it.
     pub text: String,
+    /// The whole text.
+    pub description: String,
+    /// Who speaks.
+    pub source: NoteSource,
     /// Whether it tells of a failure.
     pub error: bool,
 }
@@ -235,6 +254,10 @@ pub struct Rule {
     pub y: f64,
     /// Dashed and predicted, or solid and measured.
     pub predicted: bool,
-    /// Such as `predicted: 5.000 s`, or `measured: 5.012 s (+12 ms)`.
+    /// Such as `predicted 5.000 s`, or `measured 5.012 s (+12.0 ms)`; before the measurement, when
+    /// only the moment is known, `predicted at 5.423 s`, on the run's clock.
     pub text: String,
+    /// Base line of the text: above the rule or below it, so that the texts of a prediction and of
+    /// its measurement do not meet.
+    pub text_y: f64,
 }

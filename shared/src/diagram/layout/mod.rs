@@ -1,0 +1,75 @@
+//! What a window shows of a run, as plain shapes.
+//!
+//! A pure function of model, view and measure. Its cost and its output are bounded by the window:
+//! everything is found by binary search, and what is too dense to be read is thinned (see
+//! [`Scene::hidden`](super::scene::Scene)). The order of the fields of a view and the names of its
+//! shapes are in [`scene`](super::scene).
+
+mod arrows;
+mod axis;
+mod bands;
+mod boxes;
+mod frame;
+mod labels;
+mod notes;
+
+use std::collections::BTreeSet;
+
+use super::{model::Model, scene::Scene, time::TimeScale};
+use frame::Frame;
+
+pub use arrows::MAX_ARROWS;
+
+/// What part of a run is looked at, and how.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct View {
+    /// Width of the window in pixels.
+    pub width: f64,
+    /// Height of the window in pixels.
+    pub height: f64,
+    /// The content pixel at the window's top, see [`TimeScale`].
+    pub scroll: f64,
+    /// Pixels per millisecond where nothing is cut.
+    pub px_per_ms: f64,
+    /// Keys of the tears that are drawn at full scale.
+    pub opened: BTreeSet<u64>,
+    /// The run's clock while it is live, in microseconds; `None` once it is over.
+    pub now_us: Option<u64>,
+}
+
+/// How wide text is; the painter knows, the layout does not.
+pub trait Measure {
+    /// Width of a text in pixels.
+    fn text_width(&self, text: &str) -> f64;
+    /// From one base line to the next, in pixels.
+    fn line_height(&self) -> f64;
+}
+
+/// The scene of what a view shows.
+pub fn layout(model: &Model, view: &View, measure: &dyn Measure) -> Scene {
+    let scale = TimeScale::new(model, view.px_per_ms, &view.opened, view.now_us);
+    let frame = Frame::new(model, view, measure, &scale);
+    let ticks = axis::ticks(&frame);
+    let tears = axis::tears(&frame);
+    let chapters = axis::chapters(&frame);
+    let rules = axis::rules(&frame);
+    let bands = bands::bands(&frame);
+    let (notes, hidden_notes) = notes::notes(&frame);
+    let (mut arrows, hidden) = arrows::arrows(&frame);
+    labels::place(&frame, &mut arrows, &notes, &tears);
+    Scene {
+        width: frame.width,
+        height: frame.height,
+        content_height: scale.height(),
+        lanes: frame.lanes(),
+        ticks,
+        tears,
+        chapters,
+        bands,
+        arrows,
+        notes,
+        rules,
+        hidden,
+        hidden_notes,
+    }
+}
