@@ -120,18 +120,18 @@ impl Idle {
         }
         // Gap k lies between span k and span k + 1; those that touch the new span go.
         for k in lower.saturating_sub(1)..upper {
-            if let Some(gap) = self.gap_after(k) {
-                if let Some(octave) = self.octave_of(gap) {
-                    octave.remove(gap);
-                }
+            if let Some(gap) = self.gap_after(k)
+                && let Some(octave) = self.octave_of(gap)
+            {
+                octave.remove(gap);
             }
         }
         self.busy.splice(lower..upper, [(first, last)]);
         for k in [lower.checked_sub(1), Some(lower)].into_iter().flatten() {
-            if let Some(gap) = self.gap_after(k) {
-                if let Some(octave) = self.octave_of(gap) {
-                    octave.insert(gap);
-                }
+            if let Some(gap) = self.gap_after(k)
+                && let Some(octave) = self.octave_of(gap)
+            {
+                octave.insert(gap);
             }
         }
     }

@@ -83,12 +83,6 @@ impl TextBox {
         let reach = self.reach((0.0, 1.0));
         (self.centre.y - reach, self.centre.y + reach)
     }
-
-    /// Left and right of the upright box around it.
-    pub(super) fn horizontal(&self) -> (f64, f64) {
-        let reach = self.reach((1.0, 0.0));
-        (self.centre.x - reach, self.centre.x + reach)
-    }
 }
 
 #[cfg(test)]
