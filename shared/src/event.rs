@@ -246,8 +246,10 @@ pub enum Fact {
     /// A socket that was there before is no longer known to its kernel.
     SocketGone {
         /// The socket's own address.
+        #[cfg_attr(feature = "openapi", schema(value_type = String))]
         local: SocketAddr,
         /// Its peer.
+        #[cfg_attr(feature = "openapi", schema(value_type = String))]
         remote: SocketAddr,
         /// The state in which it was last seen.
         last_state: TcpState,
@@ -329,8 +331,10 @@ pub struct TcpInfo {
     /// Which connection of the run, from 0, in the order of their first packets.
     pub connection: u32,
     /// Sender's address and port.
+    #[cfg_attr(feature = "openapi", schema(value_type = String))]
     pub src: SocketAddr,
     /// Receiver's address and port.
+    #[cfg_attr(feature = "openapi", schema(value_type = String))]
     pub dst: SocketAddr,
     /// Flag names joined by commas, such as `SYN,ACK`.
     pub flags: String,
@@ -487,8 +491,10 @@ pub struct Timer {
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct SocketSnapshot {
     /// Its own address and port.
+    #[cfg_attr(feature = "openapi", schema(value_type = String))]
     pub local: SocketAddr,
     /// Its peer's; port 0 on a listener.
+    #[cfg_attr(feature = "openapi", schema(value_type = String))]
     pub remote: SocketAddr,
     /// Its state.
     pub state: TcpState,
@@ -529,6 +535,7 @@ pub struct Call {
     /// When the call was made, where it came back later, in microseconds.
     pub began_us: Option<u64>,
     /// The socket's own address, where it has one.
+    #[cfg_attr(feature = "openapi", schema(value_type = Option<String>))]
     pub local: Option<SocketAddr>,
 }
 
@@ -549,6 +556,7 @@ pub struct HttpExchange {
     /// Bytes of the response's body.
     pub body: u64,
     /// The address of the client's socket, where it is known.
+    #[cfg_attr(feature = "openapi", schema(value_type = Option<String>))]
     pub local: Option<SocketAddr>,
     /// Whether the connection had carried a request before.
     pub reused: bool,

@@ -1,4 +1,5 @@
 //! The arithmetic behind the predictions, from the same parameters that the sockets get.
 
+pub mod closing;
 pub mod handshake;
 pub mod keepalive;

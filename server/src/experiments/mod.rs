@@ -1,0 +1,135 @@
+//! The experiments: one file each, and one list.
+//!
+//! An experiment is a question with typed parameters and the script that answers it. It knows
+//! nothing of routes, browsers, threads or descriptors; its verdict is worked out by `runs`.
+
+mod http_sequential;
+mod tcp_dead_peer;
+mod tcp_lifecycle;
+
+use std::pin::Pin;
+
+use linger_shared::experiment::{Descriptor, Params, Reference};
+
+use crate::lab::{Lab, LabError, Plan};
+
+/// Every experiment, in the order of the catalogue.
+pub const ALL: [&dyn Experiment; 3] = [
+    &tcp_lifecycle::TcpLifecycle,
+    &tcp_dead_peer::TcpDeadPeer,
+    &http_sequential::HttpSequential,
+];
+
+/// A script's work.
+pub type Script<'a> = Pin<Box<dyn Future<Output = Result<(), LabError>> + Send + 'a>>;
+
+/// A question that a run answers.
+pub trait Experiment: Sync {
+    /// Its id, the same as the descriptor's.
+    fn id(&self) -> &'static str;
+
+    /// What is asked, of whom, and where it is explained.
+    fn descriptor(&self) -> Descriptor;
+
+    /// What its hosts and its link are to be like.
+    fn plan(&self, params: &Params) -> Plan;
+
+    /// Answers the question in a lab that is made as planned.
+    fn run<'a>(&'a self, lab: &'a mut Lab, params: &'a Params) -> Script<'a>;
+}
+
+/// The experiment of that id.
+pub fn find(id: &str) -> Option<&'static dyn Experiment> {
+    ALL.into_iter().find(|experiment| experiment.id() == id)
+}
+
+/// The id that a misspelt one may have meant.
+pub fn nearest(id: &str) -> Option<&'static str> {
+    linger_shared::experiment::nearest(id, ALL.iter().map(|experiment| experiment.id()))
+}
+
+fn reference(title: &str, url: &str) -> Reference {
+    Reference {
+        title: title.to_owned(),
+        url: url.to_owned(),
+    }
+}
+
+fn paragraphs(texts: &[&str]) -> Vec<String> {
+    texts.iter().map(|&text| text.to_owned()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{collections::BTreeMap, fs, path::Path};
+
+    use linger_shared::experiment::ParamType;
+
+    use super::*;
+
+    #[test]
+    fn every_file_of_the_folder_is_in_the_list_and_the_other_way_round() {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/experiments");
+        let mut files: Vec<String> = fs::read_dir(folder)
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .filter(|name| name != "mod.rs")
+            .map(|name| name.trim_end_matches(".rs").replace('_', "-"))
+            .collect();
+        files.sort();
+        let mut ids: Vec<&str> = ALL.iter().map(|experiment| experiment.id()).collect();
+        ids.sort_unstable();
+        assert_eq!(files, ids);
+    }
+
+    #[test]
+    fn every_experiment_says_what_a_reader_needs() {
+        for experiment in ALL {
+            let about = experiment.descriptor();
+            let id = experiment.id();
+            assert_eq!(about.id, id);
+            for text in [
+                &about.title,
+                &about.question,
+                &about.family,
+                &about.misconception,
+            ] {
+                assert!(!text.is_empty(), "{id}");
+            }
+            assert!(about.explanation.len() >= 2, "{id}");
+            assert!(!about.look_for.is_empty(), "{id}");
+            assert!(!about.references.is_empty(), "{id}");
+            assert!(!about.modes.is_empty(), "{id}");
+            for param in &about.params {
+                assert!(!param.description.is_empty(), "{id} {}", param.name);
+                assert_eq!(
+                    param.check(&param.default).as_ref(),
+                    Ok(&param.default),
+                    "{id}: the default of {} is within its bounds and in its written form",
+                    param.name
+                );
+                assert_eq!(
+                    param.kind == ParamType::Choice,
+                    !param.choices.is_empty(),
+                    "{id} {}",
+                    param.name
+                );
+            }
+            for preset in &about.presets {
+                assert!(
+                    about.resolve(&preset.values).is_ok(),
+                    "{id}: preset {}",
+                    preset.name
+                );
+            }
+            assert!(about.resolve(&BTreeMap::new()).is_ok());
+        }
+    }
+
+    #[test]
+    fn a_misspelt_id_finds_its_neighbour() {
+        assert_eq!(nearest("tcp-ded-peer"), Some("tcp-dead-peer"));
+        assert!(find("tcp-dead-peer").is_some());
+        assert!(find("tcp-ded-peer").is_none());
+    }
+}

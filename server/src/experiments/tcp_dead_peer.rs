@@ -1,0 +1,238 @@
+//! `tcp-dead-peer`: how long until a silently dead peer is noticed?
+
+use std::{collections::BTreeMap, time::Duration};
+
+use linger_shared::{
+    event::{HostName, Mode},
+    experiment::{Descriptor, Param, Params, Preset, Value},
+    theory::keepalive,
+    units::human,
+};
+
+use super::{Experiment, Script, paragraphs, reference};
+use crate::{
+    endpoints::{Connection, KeepAlive, ReadOutcome},
+    lab::{Lab, LabError, Plan},
+};
+
+/// How much later than predicted a detection may come before the script stops waiting: kernel
+/// timers of minutes are up to an eighth late (Linux timer wheel, kernel/time/timer.c).
+const PATIENCE_DIVISOR: u64 = 4;
+
+pub(super) struct TcpDeadPeer;
+
+impl Experiment for TcpDeadPeer {
+    fn id(&self) -> &'static str {
+        "tcp-dead-peer"
+    }
+
+    fn descriptor(&self) -> Descriptor {
+        let values = |pairs: &[(&str, &str)]| -> BTreeMap<String, Value> {
+            pairs
+                .iter()
+                .map(|(name, value)| ((*name).to_owned(), Value::Text((*value).to_owned())))
+                .collect()
+        };
+        Descriptor {
+            id: self.id().to_owned(),
+            title: "A silently dead peer".to_owned(),
+            question: "How long until a silently dead peer is noticed?".to_owned(),
+            family: "TCP".to_owned(),
+            modes: vec![Mode::Packets],
+            explanation: paragraphs(&[
+                "A TCP connection is an agreement between two kernels, not a circuit. When the path \
+                 between them is cut without a word (a cable pulled, a firewall that forgets, a host \
+                 that loses power), nothing tells either of them, and a read() simply waits.",
+                "Keep-alive asks. After `idle` without a packet from the peer, the kernel sends a \
+                 probe: a segment without data whose sequence number is one below the next, which \
+                 a living peer must acknowledge. Each probe has `interval` to be answered. After \
+                 `count` of them in a row without an answer the kernel sends an RST, in case the \
+                 peer lives but its answers are lost, and the waiting read() fails with ETIMEDOUT. \
+                 So a dead peer is noticed idle + interval x count after it was last heard.",
+                "Linux's defaults are 2 h, 75 s and 9 probes: 2 h 11 min 15 s. The defaults here make \
+                 1 s of the run stand for about 26 min. Without keep-alive, a side that only reads \
+                 never notices, for as long as one cares to look.",
+            ]),
+            look_for: paragraphs(&[
+                "the probes that leave and are dropped half-way",
+                "the RST after the last of them, and ETIMEDOUT at the same moment",
+                "the kernel's own countdown in the sockets table",
+                "with keep-alive off: nothing at all, and both sides still ESTABLISHED",
+            ]),
+            misconception: "\"A dead connection gives an error.\" Only to those who send or ask. \
+                            Silence looks exactly like a peer that has nothing to say."
+                .to_owned(),
+            params: vec![
+                Param::boolean(
+                    "keepalive",
+                    true,
+                    "whether the client's socket has SO_KEEPALIVE",
+                ),
+                Param::duration(
+                    "idle",
+                    2_000_000,
+                    1_000_000,
+                    7_200_000_000,
+                    "TCP_KEEPIDLE: silence before the first probe, in whole seconds",
+                ),
+                Param::duration(
+                    "interval",
+                    1_000_000,
+                    1_000_000,
+                    600_000_000,
+                    "TCP_KEEPINTVL: how long each probe may stay unanswered, in whole seconds",
+                ),
+                Param::integer(
+                    "count",
+                    "probes",
+                    3,
+                    1,
+                    127,
+                    "TCP_KEEPCNT: probes that may stay unanswered in a row",
+                ),
+                Param::duration(
+                    "watch",
+                    8_000_000,
+                    1_000_000,
+                    14_400_000_000,
+                    "how long to look on where keep-alive is off",
+                ),
+                Param::duration("delay", 20_000, 0, 400_000, "one-way delay of the link"),
+            ],
+            presets: vec![
+                Preset {
+                    name: "no keep-alive".to_owned(),
+                    description: "nobody asks, nobody notices".to_owned(),
+                    values: values(&[("keepalive", "off")]),
+                },
+                Preset {
+                    name: "Go's defaults, a fifteenth".to_owned(),
+                    description: "15 s, 15 s and 9 probes make 150 s; here 10 s".to_owned(),
+                    values: values(&[("idle", "1s"), ("interval", "1s"), ("count", "9")]),
+                },
+                Preset {
+                    name: "Linux's defaults".to_owned(),
+                    description: "2 h, 75 s, 9 probes: noticed after 2 h 11 min 15 s".to_owned(),
+                    values: values(&[("idle", "2h"), ("interval", "75s"), ("count", "9")]),
+                },
+            ],
+            references: vec![
+                reference(
+                    "RFC 9293, section 3.8.4: TCP keep-alives",
+                    "https://www.rfc-editor.org/rfc/rfc9293#section-3.8.4",
+                ),
+                reference(
+                    "RFC 1122, section 4.2.3.6: TCP keep-alives",
+                    "https://www.rfc-editor.org/rfc/rfc1122#section-4.2.3.6",
+                ),
+                reference(
+                    "tcp(7): TCP_KEEPIDLE, TCP_KEEPINTVL, TCP_KEEPCNT",
+                    "https://man7.org/linux/man-pages/man7/tcp.7.html",
+                ),
+            ],
+        }
+    }
+
+    fn plan(&self, params: &Params) -> Plan {
+        let delay = params.duration_us("delay");
+        Plan {
+            there_us: delay,
+            back_us: delay,
+            congestion: "cubic",
+            sysctls: BTreeMap::new(),
+        }
+    }
+
+    fn run<'a>(&'a self, lab: &'a mut Lab, params: &'a Params) -> Script<'a> {
+        Box::pin(script(lab, params))
+    }
+}
+
+/// What a socket option of whole seconds makes of a duration.
+fn whole_seconds(micros: u64) -> u64 {
+    micros / 1_000_000 * 1_000_000
+}
+
+async fn script(lab: &mut Lab, params: &Params) -> Result<(), LabError> {
+    let idle_us = whole_seconds(params.duration_us("idle"));
+    let interval_us = whole_seconds(params.duration_us("interval"));
+    let count = params.integer("count");
+    let keepalive = params.boolean("keepalive").then_some(KeepAlive {
+        idle_us,
+        interval_us,
+        count: u32::try_from(count).unwrap_or(u32::MAX),
+    });
+
+    lab.chapter("Connect and exchange a greeting");
+    let listener = lab.server().listen(7654).await?;
+    let client = lab.client();
+    let (connected, accepted) = tokio::join!(
+        Connection::open(&client, listener.address(), keepalive),
+        Connection::accept(&listener),
+    );
+    let mut client = connected?.map_err(|source| LabError::io("connect", source))?;
+    let mut server = accepted?;
+    let unsent = |source| LabError::io("write", source);
+    client.write(b"hello").await.map_err(unsent)?;
+    let greeting = server.read_exactly(5).await?;
+    server.write(&greeting).await.map_err(unsent)?;
+    client.read_exactly(greeting.len()).await?;
+    // Unacknowledged data would bring the retransmission timer in instead of keep-alive.
+    lab.connections_until(HostName::Server, Duration::from_secs(5), |sockets| {
+        sockets.iter().all(|socket| socket.send_queue == 0)
+    })
+    .await;
+
+    lab.chapter("Cut the path without a word");
+    let _cut = lab.cut(&[HostName::Client, HostName::Server]);
+    let last_heard = lab.last_arrival_us(HostName::Client);
+    let predicted = keepalive.map(|_| keepalive::detection_us(idle_us, interval_us, count));
+    let patience_us = match predicted {
+        Some(predicted) => {
+            lab.expect(
+                "detection",
+                last_heard + predicted,
+                format!(
+                    "idle {} + {count} x interval {}",
+                    human(idle_us),
+                    human(interval_us)
+                ),
+            );
+            predicted + predicted / PATIENCE_DIVISOR + 1_000_000
+        }
+        None => params.duration_us("watch"),
+    };
+
+    // The peer waits too, and hears nothing either way: its own keep-alive is off.
+    let waiting = async {
+        let client_ends = tokio::time::timeout(Duration::from_micros(patience_us), client.read());
+        tokio::select! {
+            biased;
+            ending = client_ends => ending.ok(),
+            never = server.read() => match never {
+                ReadOutcome::Failed(_) | ReadOutcome::End | ReadOutcome::Data(_) => None,
+            },
+        }
+    };
+    let ending = waiting.await;
+    let now = lab.now_us();
+    match ending {
+        Some(ReadOutcome::Failed(_)) => {
+            let span = now.saturating_sub(last_heard);
+            lab.measure("detection", predicted, Some(span), now);
+        }
+        Some(ReadOutcome::Data(_) | ReadOutcome::End) => {
+            return Err(LabError::Unmet(
+                "the client heard from a peer that was cut off".to_owned(),
+            ));
+        }
+        None => {
+            lab.measure("detection", predicted, None, now);
+            lab.remark(&format!(
+                "Looked for {}: the client's read() still waits, and its socket is ESTABLISHED.",
+                human(now.saturating_sub(last_heard))
+            ));
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,49 @@
+//! Hosts: network stacks of their own, and what their kernels tell.
+//!
+//! This is the boundary behind which everything Linux-only stands: with `cfg(linger_packets)` (set
+//! by the build script on Linux with the feature `packets`) a host is a network namespace with a
+//! TUN device; without it there are no hosts, and experiments run over the relay.
+
+#[cfg(linger_packets)]
+mod linux;
+
+use std::collections::BTreeMap;
+
+use linger_shared::event::{HostName, SocketSnapshot};
+
+#[cfg(linger_packets)]
+pub use self::linux::{
+    host::{Host, HostError, HostPlan},
+    netlink::{Interface, NetlinkError, configure},
+    privilege::{Privilege, privilege},
+    sampler::{Sampler, Trigger},
+    sock_diag::{Diag, DiagError},
+    tun::Tun,
+};
+
+/// The sockets of every host, as their kernels told them in one round of questions.
+#[derive(Debug, Clone, Default)]
+pub struct Tables {
+    /// When the round began, on the run's clock: what was true before may have been missed by
+    /// earlier rounds, not by this one.
+    pub asked_us: u64,
+    /// Each host's sockets.
+    pub sockets: BTreeMap<HostName, Vec<SocketSnapshot>>,
+}
+
+/// Gets the process the rights that hosts need, where the system gives them.
+///
+/// Must be called while the process has one thread: a user namespace cannot be entered later. Does
+/// nothing where no rights are needed or none are to be had; `doctor` tells which.
+pub fn prepare_process() {
+    #[cfg(linger_packets)]
+    linux::privilege::prepare_process();
+}
+
+/// The kernel's release, such as `6.18.44`, or the system's name where that is all there is.
+pub fn kernel_release() -> String {
+    std::fs::read_to_string("/proc/sys/kernel/osrelease").map_or_else(
+        |_| std::env::consts::OS.to_owned(),
+        |release| release.trim().to_owned(),
+    )
+}

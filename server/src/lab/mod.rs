@@ -1,0 +1,344 @@
+//! The laboratory that an experiment is given: two hosts, a wire, a clock, and a way to say what
+//! is expected and what was measured.
+//!
+//! A lab promises that nothing of it is left when it is closed or dropped: sockets, tasks, threads,
+//! devices and namespaces. What its own taking down does to connections is not recorded.
+
+mod error;
+mod stack;
+
+use std::{
+    collections::BTreeMap,
+    net::SocketAddr,
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use linger_shared::{
+    event::{Fact, Header, HostName, Measurement, Mode, Observer, SocketSnapshot, TcpState},
+    experiment::{Descriptor, Params},
+    protocol::{Action, PROTOCOL_VERSION},
+};
+use tokio::{net::TcpStream, sync::watch, task::JoinSet};
+
+pub use self::{
+    error::LabError,
+    stack::{Listener, Stack},
+};
+use crate::{
+    hosts::{self, Tables},
+    runs::{self, Journal},
+    wire::{Cut, Rules},
+};
+
+/// What a run is to be.
+pub struct Setup {
+    /// The run's id.
+    pub run: String,
+    /// The experiment.
+    pub descriptor: Descriptor,
+    /// Its checked parameters.
+    pub params: Params,
+    /// What every random choice is derived from.
+    pub seed: u64,
+    /// Packets or relay.
+    pub mode: Mode,
+    /// What its hosts and its link are to be like.
+    pub plan: Plan,
+}
+
+/// What an experiment asks of its hosts and its link.
+#[derive(Debug, Clone)]
+pub struct Plan {
+    /// One-way delay from the client to the server, in microseconds.
+    pub there_us: u64,
+    /// One-way delay from the server to the client, in microseconds.
+    pub back_us: u64,
+    /// The congestion control of every socket (TCP_CONGESTION): defaults differ between machines.
+    pub congestion: &'static str,
+    /// Sysctls below `net/ipv4/` that its question depends on, pinned on both hosts.
+    pub sysctls: BTreeMap<String, String>,
+}
+
+/// How long the kernels' last answer may take on a busy machine.
+const LAST_LOOK: Duration = Duration::from_secs(1);
+
+/// A run's hosts, wire and record.
+pub struct Lab {
+    journal: Arc<Journal>,
+    rules: Arc<Rules>,
+    mode: Mode,
+    /// Servers and drivers that the experiment set to work.
+    tasks: JoinSet<()>,
+    /// Connections that nobody closed: they stay open until nothing is recorded any more.
+    leftovers: Arc<Leftovers>,
+    stack: stack::Ground,
+}
+
+/// Where connections go that an application dropped without closing them.
+#[derive(Default)]
+pub struct Leftovers(Mutex<Vec<TcpStream>>);
+
+impl Leftovers {
+    /// Keeps a connection open until the run is over.
+    pub fn keep(&self, stream: TcpStream) {
+        self.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push(stream);
+    }
+}
+
+/// What a viewer may do to a live run.
+#[derive(Clone)]
+pub struct Controls {
+    rules: Arc<Rules>,
+}
+
+impl Controls {
+    /// Carries out an action.
+    ///
+    /// # Errors
+    /// Why the run cannot do it, in words.
+    pub fn act(&self, action: Action) -> Result<(), String> {
+        match action {
+            Action::Cut { from: None } => self
+                .rules
+                .cut_for_user(&[HostName::Client, HostName::Server]),
+            Action::Cut {
+                from: Some(HostName::Proxy),
+            } => return Err("this run has no proxy".to_owned()),
+            Action::Cut { from: Some(host) } => self.rules.cut_for_user(&[host]),
+            Action::Heal => self.rules.heal_users(),
+        }
+        Ok(())
+    }
+}
+
+impl Lab {
+    /// Brings the hosts up and joins them.
+    ///
+    /// # Errors
+    /// [`LabError`] says what was tried and what happened; nothing is left behind.
+    pub async fn open(setup: Setup) -> Result<(Self, Header), LabError> {
+        let journal = Arc::new(Journal::new());
+        let rules = Rules::new(Arc::clone(&journal));
+        let leftovers = Arc::new(Leftovers::default());
+        let ground = stack::Ground::prepare(
+            setup.mode,
+            &setup.plan,
+            Arc::clone(&journal),
+            Arc::clone(&rules),
+        )
+        .await?;
+        let mut versions = runs::versions();
+        if setup.descriptor.family == "HTTP" {
+            // The versions that Cargo.lock holds; a test compares them.
+            versions.insert("axum".to_owned(), crate::endpoints::AXUM_VERSION.to_owned());
+            versions.insert(
+                "hyper".to_owned(),
+                crate::endpoints::HYPER_VERSION.to_owned(),
+            );
+        }
+        let header = Header {
+            protocol_version: PROTOCOL_VERSION,
+            run: setup.run,
+            experiment: setup.descriptor.id,
+            title: setup.descriptor.title,
+            params: setup.params.values().clone(),
+            seed: setup.seed,
+            mode: setup.mode,
+            started_unix_ms: SystemTime::now()
+                .duration_since(UNIX_EPOCH)
+                .map_or(0, |since| u64::try_from(since.as_millis()).unwrap_or(0))
+                .saturating_sub(journal.now_us() / 1_000),
+            kernel: hosts::kernel_release(),
+            hosts: ground.hosts(),
+            versions,
+        };
+        let lab = Self {
+            journal,
+            rules,
+            mode: setup.mode,
+            tasks: JoinSet::new(),
+            leftovers,
+            stack: ground,
+        };
+        Ok((lab, header))
+    }
+
+    /// The run's record and clock.
+    pub fn journal(&self) -> Arc<Journal> {
+        Arc::clone(&self.journal)
+    }
+
+    /// What a viewer may do to this run.
+    pub fn controls(&self) -> Controls {
+        Controls {
+            rules: Arc::clone(&self.rules),
+        }
+    }
+
+    /// Packets or relay.
+    pub fn mode(&self) -> Mode {
+        self.mode
+    }
+
+    /// The host that opens connections.
+    pub fn client(&self) -> Stack {
+        self.host(HostName::Client)
+    }
+
+    /// The host that accepts connections.
+    pub fn server(&self) -> Stack {
+        self.host(HostName::Server)
+    }
+
+    fn host(&self, name: HostName) -> Stack {
+        self.stack
+            .stack(name, Arc::clone(&self.journal), Arc::clone(&self.leftovers))
+    }
+
+    /// A way for a host's connections to reach a listener: the listener's own address, or that of
+    /// a relay in front of it.
+    ///
+    /// # Errors
+    /// [`LabError`] where the relay's front cannot be opened.
+    pub async fn reach(&mut self, listener: &Listener) -> Result<SocketAddr, LabError> {
+        match self.stack.relay() {
+            None => Ok(listener.address()),
+            Some(relay) => {
+                let (address, work) = relay
+                    .front(listener.address())
+                    .await
+                    .map_err(|source| LabError::io("open the relay's front", source))?;
+                self.tasks.spawn(work);
+                Ok(address)
+            }
+        }
+    }
+
+    /// Sets something to work beside the script until the run is over.
+    pub fn spawn(&mut self, work: impl Future<Output = ()> + Send + 'static) {
+        self.tasks.spawn(work);
+    }
+
+    /// Drops every packet from these hosts, silently, until the returned guard is dropped.
+    pub fn cut(&self, from: &[HostName]) -> Cut {
+        self.rules.cut(from)
+    }
+
+    /// Begins a part of the experiment.
+    pub fn chapter(&self, title: &str) {
+        self.say(Fact::Chapter {
+            title: title.to_owned(),
+        });
+    }
+
+    /// Something that a reader should know.
+    pub fn remark(&self, text: &str) {
+        self.say(Fact::Remark {
+            text: text.to_owned(),
+        });
+    }
+
+    /// What theory says will happen, before it does.
+    pub fn expect(&self, name: &str, predicted_at_us: u64, because: String) {
+        self.say(Fact::Expectation {
+            name: name.to_owned(),
+            predicted_at_us,
+            because,
+        });
+    }
+
+    /// What was measured: a span, and when the measured thing was true.
+    pub fn measure(
+        &self,
+        name: &str,
+        predicted_us: Option<u64>,
+        measured_us: Option<u64>,
+        at_us: u64,
+    ) {
+        self.journal.record_at(
+            at_us,
+            Observer::Experiment,
+            Fact::Measurement(Measurement {
+                name: name.to_owned(),
+                predicted_us,
+                measured_us,
+            }),
+        );
+    }
+
+    fn say(&self, fact: Fact) {
+        self.journal.record(Observer::Experiment, fact);
+    }
+
+    /// The run's clock, in microseconds.
+    pub fn now_us(&self) -> u64 {
+        self.journal.now_us()
+    }
+
+    /// When a packet last arrived at a host, on the run's clock; 0 where none has, or over a relay.
+    pub fn last_arrival_us(&self, host: HostName) -> u64 {
+        self.stack.last_arrival_us(host)
+    }
+
+    /// Waits until a host's connections, as its kernel tells them from now on, are as `wanted`;
+    /// gives the time at which they were first seen so, or `None` if that did not happen within
+    /// `patience` or the kernels of this run cannot be asked. Listeners are left out.
+    pub async fn connections_until(
+        &self,
+        host: HostName,
+        patience: Duration,
+        wanted: impl Fn(&[SocketSnapshot]) -> bool,
+    ) -> Option<u64> {
+        let mut tables: watch::Receiver<Tables> = self.stack.tables()?;
+        let asked_us = self.now_us();
+        let fulfilled =
+            |tables: &Tables| tables.asked_us >= asked_us && wanted(&connections(tables, host));
+        match tokio::time::timeout(patience, tables.wait_for(fulfilled)).await {
+            Ok(Ok(_)) => Some(self.now_us()),
+            Ok(Err(_)) | Err(_) => None,
+        }
+    }
+
+    /// A host's connections as its kernel last told them; none where kernels cannot be asked.
+    pub fn connections(&self, host: HostName) -> Vec<SocketSnapshot> {
+        self.stack
+            .tables()
+            .map(|tables| connections(&tables.borrow(), host))
+            .unwrap_or_default()
+    }
+
+    /// Lets what is on its way arrive, and asks the kernels once more, so that the record ends with
+    /// how things stand.
+    pub async fn settle(&self) {
+        self.stack.settled().await;
+        for host in [HostName::Client, HostName::Server] {
+            self.connections_until(host, LAST_LOOK, |_| true).await;
+        }
+    }
+
+    /// Takes everything down, and returns when it is gone.
+    pub async fn close(mut self) {
+        // The wire goes first: what the closing of sockets sends has nowhere to go.
+        let ground = self.stack;
+        let ground = tokio::task::spawn_blocking(move || ground.unplug()).await;
+        self.tasks.shutdown().await;
+        drop(self.leftovers);
+        // Joining threads and waiting for the kernel blocks.
+        let _ = tokio::task::spawn_blocking(move || drop(ground)).await;
+    }
+}
+
+fn connections(tables: &Tables, host: HostName) -> Vec<SocketSnapshot> {
+    tables
+        .sockets
+        .get(&host)
+        .into_iter()
+        .flatten()
+        .filter(|socket| socket.state != TcpState::Listen)
+        .cloned()
+        .collect()
+}

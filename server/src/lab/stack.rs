@@ -1,0 +1,347 @@
+//! What a run stands on: hosts with their wire, or loopback with its relay; behind one face.
+
+#[cfg(linger_packets)]
+use std::collections::BTreeMap;
+use std::{
+    io,
+    net::{IpAddr, Ipv4Addr, SocketAddr},
+    sync::Arc,
+    time::Duration,
+};
+
+use linger_shared::event::{HostInfo, HostName, Mode};
+use socket2::{Domain, Protocol, Socket, Type};
+use tokio::{
+    net::{TcpListener, TcpSocket},
+    sync::watch,
+};
+
+use super::{LabError, Leftovers, Plan};
+use crate::{
+    hosts::Tables,
+    runs::Journal,
+    wire::{Relay, Rules},
+};
+#[cfg(linger_packets)]
+use crate::{
+    hosts::{Host, HostPlan, Sampler},
+    wire::{PacketLink, Port},
+};
+
+/// Largest packet of every link, in bytes: Ethernet's.
+#[cfg(linger_packets)]
+const MTU: u32 = 1_500;
+
+/// Hosts and wire of a run.
+pub(super) enum Ground {
+    /// Network namespaces, joined by packets.
+    #[cfg(linger_packets)]
+    Packets(PacketGround),
+    /// Loopback sockets, joined by a relay.
+    Relay(Relay),
+}
+
+/// The fields are dropped in this order: the wire before the sockets, the hosts last.
+#[cfg(linger_packets)]
+pub(super) struct PacketGround {
+    link: Option<PacketLink>,
+    sampler: Sampler,
+    client: Arc<Host>,
+    server: Arc<Host>,
+    congestion: &'static str,
+}
+
+/// What a host was recorded with, and the congestion control that its sockets are given. The
+/// sysctl cannot be: outside the first namespace the kernel refuses a restricted algorithm as the
+/// default (`tcp_set_default_congestion_control`, net/ipv4/tcp_cong.c).
+#[cfg(linger_packets)]
+fn pinned(host: &Host, congestion: &str) -> BTreeMap<String, String> {
+    let mut sysctls = host.sysctls().clone();
+    sysctls.insert("TCP_CONGESTION".to_owned(), congestion.to_owned());
+    sysctls
+}
+
+/// Addresses of the documentation ranges (RFC 5737).
+#[cfg(linger_packets)]
+fn address(host: HostName) -> Ipv4Addr {
+    match host {
+        HostName::Client => Ipv4Addr::new(192, 0, 2, 1),
+        HostName::Proxy => Ipv4Addr::new(203, 0, 113, 1),
+        HostName::Server => Ipv4Addr::new(198, 51, 100, 1),
+    }
+}
+
+impl Ground {
+    pub(super) async fn prepare(
+        mode: Mode,
+        plan: &Plan,
+        journal: Arc<Journal>,
+        rules: Arc<Rules>,
+    ) -> Result<Self, LabError> {
+        #[cfg(linger_packets)]
+        if mode == Mode::Packets {
+            let plan = plan.clone();
+            let made =
+                tokio::task::spawn_blocking(move || PacketGround::prepare(&plan, journal, rules))
+                    .await
+                    .map_err(|error| LabError::Unmet(error.to_string()))?;
+            return made.map(Self::Packets);
+        }
+        if mode == Mode::Packets {
+            return Err(LabError::Unmet("this build has no packet wire".to_owned()));
+        }
+        // A relay has one delay; the plans of experiments that it carries are symmetric.
+        let delay = Duration::from_micros(plan.there_us);
+        Ok(Self::Relay(Relay::new(journal, rules, delay)))
+    }
+
+    pub(super) fn hosts(&self) -> Vec<HostInfo> {
+        match self {
+            #[cfg(linger_packets)]
+            Self::Packets(ground) => [&ground.client, &ground.server]
+                .map(|host| HostInfo {
+                    name: host.name(),
+                    address: host.address().to_string(),
+                    sysctls: pinned(host, ground.congestion),
+                })
+                .into(),
+            Self::Relay(_) => [HostName::Client, HostName::Server]
+                .map(|name| HostInfo {
+                    name,
+                    address: Ipv4Addr::LOCALHOST.to_string(),
+                    sysctls: Default::default(),
+                })
+                .into(),
+        }
+    }
+
+    pub(super) fn relay(&self) -> Option<&Relay> {
+        match self {
+            #[cfg(linger_packets)]
+            Self::Packets(_) => None,
+            Self::Relay(relay) => Some(relay),
+        }
+    }
+
+    pub(super) fn tables(&self) -> Option<watch::Receiver<Tables>> {
+        match self {
+            #[cfg(linger_packets)]
+            Self::Packets(ground) => Some(ground.sampler.tables()),
+            Self::Relay(_) => None,
+        }
+    }
+
+    /// Returns when nothing that was on its way still is.
+    pub(super) async fn settled(&self) {
+        #[cfg(linger_packets)]
+        if let Self::Packets(ground) = self
+            && let Some(link) = &ground.link
+        {
+            link.settled().await;
+        }
+    }
+
+    pub(super) fn last_arrival_us(&self, host: HostName) -> u64 {
+        match self {
+            #[cfg(linger_packets)]
+            Self::Packets(ground) => ground
+                .link
+                .as_ref()
+                .map_or(0, |link| link.last_arrival_us(host)),
+            Self::Relay(_) => {
+                let _ = host;
+                0
+            }
+        }
+    }
+
+    pub(super) fn stack(
+        &self,
+        name: HostName,
+        journal: Arc<Journal>,
+        leftovers: Arc<Leftovers>,
+    ) -> Stack {
+        Stack {
+            name,
+            journal,
+            leftovers,
+            place: match self {
+                #[cfg(linger_packets)]
+                Self::Packets(ground) => Place::Namespace {
+                    host: Arc::clone(match name {
+                        HostName::Client => &ground.client,
+                        HostName::Proxy | HostName::Server => &ground.server,
+                    }),
+                    congestion: ground.congestion,
+                },
+                Self::Relay(_) => Place::Loopback,
+            },
+        }
+    }
+
+    /// Takes the wire away from the hosts. Blocks until it is gone.
+    pub(super) fn unplug(self) -> Self {
+        match self {
+            #[cfg(linger_packets)]
+            Self::Packets(mut ground) => {
+                ground.link = None;
+                Self::Packets(ground)
+            }
+            Self::Relay(relay) => Self::Relay(relay),
+        }
+    }
+}
+
+#[cfg(linger_packets)]
+impl PacketGround {
+    fn prepare(plan: &Plan, journal: Arc<Journal>, rules: Arc<Rules>) -> Result<Self, LabError> {
+        let host_plan = |name| HostPlan {
+            name,
+            address: address(name),
+            mtu: MTU,
+            sysctls: plan.sysctls.clone(),
+        };
+        let (client, server) = std::thread::scope(|scope| {
+            let client = scope.spawn(|| Host::create(&host_plan(HostName::Client)));
+            let server = Host::create(&host_plan(HostName::Server));
+            let gone = |_| Err(crate::hosts::HostError::Gone(HostName::Client));
+            (client.join().unwrap_or_else(gone), server)
+        });
+        let ((client, client_tun), (server, server_tun)) = (client?, server?);
+        let sampler = Sampler::start(
+            Arc::clone(&journal),
+            vec![
+                (HostName::Client, client.diag()?),
+                (HostName::Server, server.diag()?),
+            ],
+        )
+        .map_err(|source| LabError::io("start the sampler", source))?;
+        let port = |host: &Host, tun, delay_us| Port {
+            host: host.name(),
+            address: host.address(),
+            tun,
+            delay: Duration::from_micros(delay_us),
+        };
+        let link = PacketLink::join(
+            vec![
+                port(&client, client_tun, plan.there_us),
+                port(&server, server_tun, plan.back_us),
+            ],
+            journal,
+            rules,
+            Some(sampler.trigger()),
+        )?;
+        Ok(Self {
+            link: Some(link),
+            sampler,
+            client: Arc::new(client),
+            server: Arc::new(server),
+            congestion: plan.congestion,
+        })
+    }
+}
+
+/// A host as endpoints see it: sockets are opened here.
+#[derive(Clone)]
+pub struct Stack {
+    name: HostName,
+    journal: Arc<Journal>,
+    leftovers: Arc<Leftovers>,
+    place: Place,
+}
+
+#[derive(Clone)]
+enum Place {
+    #[cfg(linger_packets)]
+    Namespace {
+        host: Arc<Host>,
+        congestion: &'static str,
+    },
+    Loopback,
+}
+
+/// A listening socket on a host.
+pub struct Listener {
+    /// The socket.
+    pub socket: TcpListener,
+    /// The host.
+    pub stack: Stack,
+    address: SocketAddr,
+}
+
+impl Listener {
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+}
+
+impl Stack {
+    /// The host's name.
+    pub fn name(&self) -> HostName {
+        self.name
+    }
+
+    /// The run's record and clock.
+    pub fn journal(&self) -> &Arc<Journal> {
+        &self.journal
+    }
+
+    /// Where connections go that nobody closed.
+    pub fn leftovers(&self) -> Arc<Leftovers> {
+        Arc::clone(&self.leftovers)
+    }
+
+    /// Opens a TCP socket on the host.
+    ///
+    /// # Errors
+    /// [`LabError`] where the host is gone or has no descriptor left.
+    pub async fn socket(&self) -> Result<TcpSocket, LabError> {
+        let open = || -> io::Result<Socket> {
+            let socket = Socket::new(Domain::IPV4, Type::STREAM, Some(Protocol::TCP))?;
+            socket.set_nonblocking(true)?;
+            Ok(socket)
+        };
+        let socket = match &self.place {
+            #[cfg(linger_packets)]
+            Place::Namespace { host, congestion } => {
+                let congestion = *congestion;
+                host.run(move || {
+                    let socket = open()?;
+                    socket.set_tcp_congestion(congestion.as_bytes())?;
+                    Ok(socket)
+                })
+                .await?
+            }
+            Place::Loopback => open(),
+        }
+        .map_err(|source| LabError::io(format!("open a socket on {}", self.name), source))?;
+        Ok(TcpSocket::from_std_stream(socket.into()))
+    }
+
+    /// Listens on a port of the host; over a relay, on any free port of loopback.
+    ///
+    /// # Errors
+    /// [`LabError`] names the address.
+    pub async fn listen(&self, port: u16) -> Result<Listener, LabError> {
+        let address = match &self.place {
+            #[cfg(linger_packets)]
+            Place::Namespace { host, .. } => SocketAddr::new(IpAddr::V4(host.address()), port),
+            Place::Loopback => SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0),
+        };
+        let socket = self.socket().await?;
+        let listen = || {
+            socket.bind(address)?;
+            let listener = socket.listen(128)?;
+            let address = listener.local_addr()?;
+            Ok((listener, address))
+        };
+        let (socket, address) =
+            listen().map_err(|source| LabError::io(format!("listen on {address}"), source))?;
+        Ok(Listener {
+            socket,
+            stack: self.clone(),
+            address,
+        })
+    }
+}

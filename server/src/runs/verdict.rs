@@ -1,0 +1,447 @@
+//! The outcome of a run, worked out from its events: the same way for every experiment.
+//!
+//! For each connection the first of these decides: an application that saw ETIMEDOUT (its own
+//! kernel gave up), the first RST on the wire, the first FIN (two that crossed count for both
+//! sides), and otherwise nothing ended it. A run of several connections that ended in different
+//! ways is `mixed`.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use linger_shared::event::{
+    ChunkContent, Event, Fact, HostName, Measurement, Observer, Packet, TcpState, Verdict,
+};
+
+/// Sees every event of a run and testifies at its end.
+#[derive(Default)]
+pub(super) struct Witness {
+    connections: BTreeMap<u32, Connection>,
+    in_flight: HashMap<u64, Flight>,
+    measurements: Vec<Measurement>,
+    expected: Vec<String>,
+    outcomes: BTreeMap<HostName, String>,
+    timed_out: BTreeSet<HostName>,
+    final_states: BTreeMap<(HostName, String), TcpState>,
+    requests: u64,
+    responses: u64,
+    packets: u64,
+    bytes: u64,
+    dropped: u64,
+    retransmissions: u64,
+    probes: u64,
+    stopped: Option<String>,
+}
+
+/// What is known of a connection's end.
+#[derive(Default)]
+struct Connection {
+    /// Hosts that sent a FIN, in order.
+    fins: Vec<HostName>,
+    /// Hosts that had received the other's FIN.
+    heard_fin: BTreeSet<HostName>,
+    /// Hosts that sent their FIN without having received the other's.
+    closed_unasked: BTreeSet<HostName>,
+    reset_by: Option<HostName>,
+}
+
+struct Flight {
+    connection: Option<u32>,
+    to: HostName,
+    fin: bool,
+}
+
+impl Witness {
+    pub(super) fn observe(&mut self, event: &Event) {
+        match &event.fact {
+            Fact::PacketDeparted(packet) => self.departed(packet),
+            Fact::PacketArrived { id } | Fact::ChunkArrived { id } => self.arrived(*id),
+            Fact::PacketDropped { id, .. } | Fact::ChunkDropped { id, .. } => {
+                self.in_flight.remove(id);
+                self.dropped += 1;
+            }
+            Fact::ChunkDeparted(chunk) => {
+                let connection = self.connections.entry(chunk.connection).or_default();
+                match chunk.content {
+                    ChunkContent::End => connection.fin_from(chunk.from),
+                    ChunkContent::Reset => connection.reset_from(chunk.from),
+                    ChunkContent::Open | ChunkContent::Data => {}
+                }
+                self.packets += 1;
+                self.bytes += chunk.bytes.len() as u64 / 2;
+                self.in_flight.insert(
+                    chunk.id,
+                    Flight {
+                        connection: Some(chunk.connection),
+                        to: chunk.to,
+                        fin: chunk.content == ChunkContent::End,
+                    },
+                );
+            }
+            Fact::Socket(socket) => {
+                if let Observer::Kernel(host) = event.seen_by
+                    && socket.state != TcpState::Listen
+                {
+                    let key = (host, format!("{}-{}", socket.local, socket.remote));
+                    self.final_states.insert(key, socket.state);
+                }
+            }
+            Fact::SocketGone { local, remote, .. } => {
+                if let Observer::Kernel(host) = event.seen_by {
+                    self.final_states
+                        .remove(&(host, format!("{local}-{remote}")));
+                }
+            }
+            Fact::Call(call) => {
+                if let Observer::App(host) = event.seen_by {
+                    self.called(host, call);
+                }
+            }
+            Fact::Http(exchange) => {
+                self.requests += 1;
+                self.responses += u64::from(exchange.status.is_some());
+                if let Observer::App(host) = event.seen_by {
+                    let text = match (&exchange.error, exchange.status) {
+                        (Some(error), _) => format!("{}: {error}", exchange.line),
+                        (None, Some(status)) => format!(
+                            "{} of {} responses, the last {status}",
+                            self.responses, self.requests
+                        ),
+                        (None, None) => format!("{}: no response", exchange.line),
+                    };
+                    self.outcomes.insert(host, text);
+                }
+            }
+            Fact::Expectation { name, .. } => self.expected.push(name.clone()),
+            Fact::Measurement(measurement) => self.measurements.push(measurement.clone()),
+            Fact::Stopped { reason } => self.stopped = Some(reason.clone()),
+            Fact::Rule { .. }
+            | Fact::Chapter { .. }
+            | Fact::Remark { .. }
+            | Fact::Failure { .. }
+            | Fact::Verdict(_) => {}
+        }
+    }
+
+    fn departed(&mut self, packet: &Packet) {
+        self.packets += 1;
+        self.bytes += u64::from(packet.length);
+        let Some(tcp) = &packet.tcp else {
+            return;
+        };
+        use linger_shared::event::Role;
+        match tcp.role {
+            Role::Retransmission { .. } => self.retransmissions += 1,
+            Role::KeepAliveProbe { .. } => self.probes += 1,
+            Role::Ordinary | Role::KeepAliveAck => {}
+        }
+        let has = |flag: &str| tcp.flags.split(',').any(|name| name == flag);
+        let connection = self.connections.entry(tcp.connection).or_default();
+        if has("FIN") {
+            connection.fin_from(packet.from);
+        }
+        if has("RST") {
+            connection.reset_from(packet.from);
+        }
+        self.in_flight.insert(
+            packet.id,
+            Flight {
+                connection: Some(tcp.connection),
+                to: packet.to,
+                fin: has("FIN"),
+            },
+        );
+    }
+
+    fn arrived(&mut self, id: u64) {
+        if let Some(flight) = self.in_flight.remove(&id)
+            && flight.fin
+            && let Some(connection) = flight
+                .connection
+                .and_then(|number| self.connections.get_mut(&number))
+        {
+            connection.heard_fin.insert(flight.to);
+        }
+    }
+
+    fn called(&mut self, host: HostName, call: &linger_shared::event::Call) {
+        if call.errno.as_deref() == Some("ETIMEDOUT") {
+            self.timed_out.insert(host);
+        }
+        let text = match &call.errno {
+            Some(errno) => errno.clone(),
+            None if call.result.is_empty() => format!("still waiting in {}()", call.call),
+            None => format!("{}: {}", call.call, call.result),
+        };
+        // What an application does after an error (close) does not hide the error.
+        let is_error = |text: &String| {
+            text.len() > 2 && text.starts_with('E') && text.chars().all(|c| c.is_ascii_uppercase())
+        };
+        if call.errno.is_some() || !self.outcomes.get(&host).is_some_and(is_error) {
+            self.outcomes.insert(host, text);
+        }
+    }
+
+    pub(super) fn verdict(mut self) -> Verdict {
+        for name in std::mem::take(&mut self.expected) {
+            if !self.measurements.iter().any(|m| m.name == name) {
+                self.measurements.push(Measurement {
+                    name,
+                    predicted_us: None,
+                    measured_us: None,
+                });
+            }
+        }
+        let (ended_by, how) = self.ending();
+        let summary = self.summary(&ended_by, &how);
+        let mut counts = BTreeMap::from([
+            ("connections".to_owned(), self.connections.len() as u64),
+            ("packets".to_owned(), self.packets),
+            ("bytes".to_owned(), self.bytes),
+            ("dropped".to_owned(), self.dropped),
+            ("retransmissions".to_owned(), self.retransmissions),
+            ("keepalive_probes".to_owned(), self.probes),
+        ]);
+        if self.requests > 0 {
+            counts.insert("requests".to_owned(), self.requests);
+            counts.insert("responses".to_owned(), self.responses);
+        }
+        for ((host, _), state) in &self.final_states {
+            let name = format!("{}:{host}", state.as_str().to_ascii_lowercase());
+            *counts.entry(name).or_default() += 1;
+        }
+        Verdict {
+            ended_by,
+            how,
+            outcomes: self
+                .outcomes
+                .iter()
+                .map(|(host, text)| (host.to_string(), text.clone()))
+                .collect(),
+            measurements: self.measurements,
+            counts,
+            summary,
+        }
+    }
+
+    fn ending(&self) -> (String, String) {
+        let endings: BTreeSet<(String, &'static str)> = self
+            .connections
+            .values()
+            .map(|connection| connection.ending(&self.timed_out))
+            .collect();
+        let one = |set: BTreeSet<&str>, mixed: &str| match set.len() {
+            0 => None,
+            1 => set.first().map(|&value| value.to_owned()),
+            _ => Some(mixed.to_owned()),
+        };
+        let by = one(endings.iter().map(|(by, _)| by.as_str()).collect(), "both");
+        let how = one(endings.iter().map(|(_, how)| *how).collect(), "mixed");
+        (
+            by.unwrap_or_else(|| "nobody".to_owned()),
+            how.unwrap_or_else(|| "silence".to_owned()),
+        )
+    }
+
+    fn summary(&self, ended_by: &str, how: &str) -> String {
+        let connections = match self.connections.len() {
+            1 => "the connection".to_owned(),
+            n => format!("the {n} connections"),
+        };
+        let ending = match (ended_by, how) {
+            (_, "silence") => format!("Nobody ended {connections}: it is still open."),
+            ("both", "fin") => format!("Client and server ended {connections} at once, with FIN."),
+            (by, "fin") => format!("The {by} ended {connections} with FIN."),
+            (by, "rst") => format!("The {by} ended {connections} with RST."),
+            (by, "timeout") => {
+                format!("The {by}'s kernel gave {connections} up: ETIMEDOUT.")
+            }
+            _ => "The connections ended in different ways.".to_owned(),
+        };
+        let ending = if self.connections.is_empty() {
+            "No connection was made.".to_owned()
+        } else if self.connections.len() > 1 {
+            ending
+                .replace("it is still open", "they are still open")
+                .replace("gave the", "gave each of the")
+        } else {
+            ending
+        };
+        match &self.stopped {
+            Some(reason) => format!("The run was ended early: {reason}. {ending}"),
+            None => ending,
+        }
+    }
+}
+
+impl Connection {
+    fn fin_from(&mut self, host: HostName) {
+        if !self.fins.contains(&host) {
+            self.fins.push(host);
+            if !self.heard_fin.contains(&host) {
+                self.closed_unasked.insert(host);
+            }
+        }
+    }
+
+    fn reset_from(&mut self, host: HostName) {
+        self.reset_by.get_or_insert(host);
+    }
+
+    fn ending(&self, timed_out: &BTreeSet<HostName>) -> (String, &'static str) {
+        if let Some(host) = timed_out.first()
+            && self.fins.is_empty()
+        {
+            return (host.to_string(), "timeout");
+        }
+        if self.closed_unasked.len() > 1 {
+            return ("both".to_owned(), "fin");
+        }
+        if let Some(host) = self.fins.first() {
+            return (host.to_string(), "fin");
+        }
+        if let Some(host) = self.reset_by {
+            return (host.to_string(), "rst");
+        }
+        ("nobody".to_owned(), "silence")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use linger_shared::event::{Call, Role, TcpInfo};
+
+    use super::*;
+
+    struct Story {
+        witness: Witness,
+        next: u64,
+    }
+
+    impl Story {
+        fn new() -> Self {
+            Self {
+                witness: Witness::default(),
+                next: 0,
+            }
+        }
+
+        fn event(&mut self, seen_by: Observer, fact: Fact) {
+            self.witness.observe(&Event {
+                seq: self.next,
+                at_us: self.next,
+                seen_by,
+                fact,
+            });
+            self.next += 1;
+        }
+
+        fn sends(&mut self, id: u64, from: HostName, flags: &str) {
+            let to = match from {
+                HostName::Client => HostName::Server,
+                _ => HostName::Client,
+            };
+            let address = "192.0.2.1:1000".parse().unwrap();
+            let tcp = TcpInfo {
+                connection: 0,
+                src: address,
+                dst: address,
+                flags: flags.to_owned(),
+                seq: 0,
+                seq_raw: 0,
+                ack: 0,
+                ack_raw: 0,
+                window: 0,
+                options: Vec::new(),
+                payload: 0,
+                role: Role::Ordinary,
+            };
+            self.event(
+                Observer::Wire,
+                Fact::PacketDeparted(Packet {
+                    id,
+                    from,
+                    to,
+                    length: 40,
+                    tcp: Some(tcp),
+                    summary: String::new(),
+                    bytes: String::new(),
+                }),
+            );
+        }
+
+        fn arrives(&mut self, id: u64) {
+            self.event(Observer::Wire, Fact::PacketArrived { id });
+        }
+
+        fn call(&mut self, host: HostName, call: &str, result: &str, errno: Option<&str>) {
+            self.event(
+                Observer::App(host),
+                Fact::Call(Call {
+                    call: call.to_owned(),
+                    args: String::new(),
+                    result: result.to_owned(),
+                    errno: errno.map(str::to_owned),
+                    began_us: None,
+                    local: None,
+                }),
+            );
+        }
+
+        fn ending(self) -> (String, String) {
+            let verdict = self.witness.verdict();
+            (verdict.ended_by, verdict.how)
+        }
+    }
+
+    fn pair(by: &str, how: &str) -> (String, String) {
+        (by.to_owned(), how.to_owned())
+    }
+
+    #[test]
+    fn the_first_fin_names_who_ended_it() {
+        let mut story = Story::new();
+        story.sends(0, HostName::Server, "FIN,ACK");
+        story.arrives(0);
+        story.sends(1, HostName::Client, "FIN,ACK");
+        assert_eq!(story.ending(), pair("server", "fin"));
+    }
+
+    #[test]
+    fn fins_that_cross_on_the_wire_count_for_both() {
+        let mut story = Story::new();
+        story.sends(0, HostName::Server, "FIN,ACK");
+        story.sends(1, HostName::Client, "FIN,ACK");
+        story.arrives(0);
+        assert_eq!(story.ending(), pair("both", "fin"));
+    }
+
+    #[test]
+    fn a_time_out_outranks_the_rst_that_comes_with_it() {
+        let mut story = Story::new();
+        story.sends(0, HostName::Client, "RST,ACK");
+        story.call(HostName::Client, "read", "ETIMEDOUT", Some("ETIMEDOUT"));
+        story.call(HostName::Client, "close", "ok", None);
+        let verdict = story.witness.verdict();
+        assert_eq!(
+            (verdict.ended_by.as_str(), verdict.how.as_str()),
+            ("client", "timeout")
+        );
+        assert_eq!(verdict.outcomes["client"], "ETIMEDOUT");
+    }
+
+    #[test]
+    fn an_rst_alone_is_an_rst() {
+        let mut story = Story::new();
+        story.sends(0, HostName::Server, "RST");
+        assert_eq!(story.ending(), pair("server", "rst"));
+    }
+
+    #[test]
+    fn a_connection_that_nobody_ended_is_silent() {
+        let mut story = Story::new();
+        story.sends(0, HostName::Client, "SYN");
+        story.call(HostName::Client, "read", "", None);
+        let verdict = story.witness.verdict();
+        assert_eq!(verdict.how, "silence");
+        assert_eq!(verdict.outcomes["client"], "still waiting in read()");
+    }
+}

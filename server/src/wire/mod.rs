@@ -1,0 +1,17 @@
+//! What joins the hosts.
+//!
+//! With packets, a hub thread reads every IP packet from the hosts' TUN devices, stamps it, asks
+//! the [`Rules`], waits out the delay and hands it to the other host. Without, a relay carries byte
+//! streams between loopback sockets under the same rules.
+
+#[cfg(linger_packets)]
+mod hub;
+mod relay;
+mod rules;
+
+#[cfg(linger_packets)]
+pub use self::hub::{LinkError, PacketLink, Port};
+pub use self::{
+    relay::Relay,
+    rules::{Cut, Fate, Rules},
+};

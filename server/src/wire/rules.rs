@@ -1,0 +1,202 @@
+//! The one door through which faults enter: a rule sees a packet and decides its fate.
+
+use std::sync::{
+    Arc, Mutex, PoisonError,
+    atomic::{AtomicBool, Ordering},
+};
+
+use linger_shared::event::{Fact, HostName, Observer};
+use tokio::sync::watch;
+
+use crate::runs::Journal;
+
+/// What becomes of a packet.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Fate {
+    /// It goes on.
+    Deliver,
+    /// It disappears on its way, without a word to either side.
+    Drop {
+        /// The rule's name.
+        rule: &'static str,
+        /// Why, in a word or two.
+        reason: &'static str,
+        /// Where on its way: 0 at the sender, 1 at the receiver.
+        place: f64,
+    },
+}
+
+/// Where on the way a cut is: half-way, so that a drop is seen apart from both hosts.
+const CUT_PLACE: f64 = 0.5;
+
+/// The armed rules of a wire.
+pub struct Rules {
+    journal: Arc<Journal>,
+    cuts: Mutex<Vec<ArmedCut>>,
+    /// Whether any rule is armed: what the packet path looks at first.
+    any: AtomicBool,
+    changed: watch::Sender<()>,
+}
+
+struct ArmedCut {
+    id: u64,
+    from: HostName,
+    by: &'static str,
+}
+
+impl Rules {
+    /// A wire that delivers everything.
+    pub fn new(journal: Arc<Journal>) -> Arc<Self> {
+        Arc::new(Self {
+            journal,
+            cuts: Mutex::new(Vec::new()),
+            any: AtomicBool::new(false),
+            changed: watch::Sender::new(()),
+        })
+    }
+
+    /// What becomes of a packet that leaves `from` now.
+    pub fn fate(&self, from: HostName) -> Fate {
+        if self.any.load(Ordering::Acquire) && self.is_cut(from) {
+            return Fate::Drop {
+                rule: "cut",
+                reason: "cut",
+                place: CUT_PLACE,
+            };
+        }
+        Fate::Deliver
+    }
+
+    /// Returns once nothing that leaves `from` is cut: a stream cannot lose a piece and go on, so
+    /// a relay waits.
+    pub async fn passable(&self, from: HostName) {
+        let mut changed = self.changed.subscribe();
+        while self.is_cut(from) {
+            if changed.changed().await.is_err() {
+                return;
+            }
+        }
+    }
+
+    /// Drops every packet that the given hosts send, silently, until the cut is healed or dropped.
+    pub fn cut(self: &Arc<Self>, from: &[HostName]) -> Cut {
+        let ids = from.iter().map(|&host| self.arm(host, "script")).collect();
+        Cut {
+            rules: Arc::clone(self),
+            ids,
+        }
+    }
+
+    /// A cut on a user's behalf: it lasts until [`Rules::heal_users`].
+    pub fn cut_for_user(&self, from: &[HostName]) {
+        for &host in from {
+            self.arm(host, "user");
+        }
+    }
+
+    /// Takes back every cut that a user made.
+    pub fn heal_users(&self) {
+        self.disarm(|cut| cut.by == "user");
+    }
+
+    fn is_cut(&self, from: HostName) -> bool {
+        self.cuts().iter().any(|cut| cut.from == from)
+    }
+
+    fn cuts(&self) -> std::sync::MutexGuard<'_, Vec<ArmedCut>> {
+        self.cuts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn arm(&self, from: HostName, by: &'static str) -> u64 {
+        let mut cuts = self.cuts();
+        let id = cuts.iter().map(|cut| cut.id + 1).max().unwrap_or(0);
+        cuts.push(ArmedCut { id, from, by });
+        self.any.store(true, Ordering::Release);
+        drop(cuts);
+        self.tell(from, by, true);
+        id
+    }
+
+    fn disarm(&self, which: impl Fn(&ArmedCut) -> bool) {
+        let mut cuts = self.cuts();
+        let (gone, left): (Vec<_>, Vec<_>) = std::mem::take(&mut *cuts)
+            .into_iter()
+            .partition(|cut| which(cut));
+        self.any.store(!left.is_empty(), Ordering::Release);
+        *cuts = left;
+        drop(cuts);
+        for cut in gone {
+            self.tell(cut.from, cut.by, false);
+        }
+    }
+
+    fn tell(&self, from: HostName, by: &str, active: bool) {
+        self.changed.send_replace(());
+        self.journal.record(
+            Observer::Wire,
+            Fact::Rule {
+                rule: "cut".to_owned(),
+                from,
+                active,
+                by: by.to_owned(),
+            },
+        );
+    }
+}
+
+/// A cut that a script made. Dropping it heals the path.
+#[must_use = "a cut that is dropped is healed"]
+pub struct Cut {
+    rules: Arc<Rules>,
+    ids: Vec<u64>,
+}
+
+impl Drop for Cut {
+    fn drop(&mut self) {
+        self.rules.disarm(|cut| self.ids.contains(&cut.id));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn rules() -> Arc<Rules> {
+        Rules::new(Arc::new(Journal::new()))
+    }
+
+    #[test]
+    fn a_cut_acts_on_one_direction_until_it_is_dropped() {
+        let rules = rules();
+        let cut = rules.cut(&[HostName::Server]);
+        assert!(matches!(rules.fate(HostName::Server), Fate::Drop { .. }));
+        assert_eq!(rules.fate(HostName::Client), Fate::Deliver);
+        drop(cut);
+        assert_eq!(rules.fate(HostName::Server), Fate::Deliver);
+    }
+
+    #[test]
+    fn a_user_heals_what_users_cut_and_nothing_else() {
+        let rules = rules();
+        let cut = rules.cut(&[HostName::Server]);
+        rules.cut_for_user(&[HostName::Client, HostName::Server]);
+        rules.heal_users();
+        assert_eq!(rules.fate(HostName::Client), Fate::Deliver);
+        assert!(matches!(rules.fate(HostName::Server), Fate::Drop { .. }));
+        drop(cut);
+        assert_eq!(rules.fate(HostName::Server), Fate::Deliver);
+    }
+
+    #[tokio::test]
+    async fn a_stream_waits_until_its_direction_is_healed() {
+        let rules = rules();
+        rules.passable(HostName::Client).await;
+        rules.cut_for_user(&[HostName::Client]);
+        let waiting = Arc::clone(&rules);
+        let task = tokio::spawn(async move { waiting.passable(HostName::Client).await });
+        tokio::task::yield_now().await;
+        assert!(!task.is_finished());
+        rules.heal_users();
+        task.await.unwrap();
+    }
+}
