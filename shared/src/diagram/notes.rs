@@ -102,7 +102,7 @@ impl Notes {
             at_us,
             host: from,
             source: NoteSource::Wire,
-            text: format!("wire: {rule} of {from}'s packets {what}"),
+            text: format!("wire: {rule} {what}"),
             error: false,
         });
     }

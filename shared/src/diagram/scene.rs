@@ -260,4 +260,6 @@ pub struct Rule {
     /// Base line of the text: above the rule or below it, so that the texts of a prediction and of
     /// its measurement do not meet.
     pub text_y: f64,
+    /// Where the text ends: beside the server's lifeline. Labels of arrows keep clear of it.
+    pub text_x: f64,
 }

@@ -121,12 +121,11 @@ pub(crate) fn svg(scene: &Scene) -> String {
     for rule in &scene.rules {
         let dash = if rule.predicted { "8 5" } else { "" };
         put(format!(
-            "<line x1='60' x2='{0}' y1='{1}' y2='{1}' stroke='#B06A00' stroke-dasharray='{dash}'/><text x='{2}' y='{3}' fill='#B06A00'>{4}: {5}</text>",
+            "<line x1='60' x2='{0}' y1='{1}' y2='{1}' stroke='#B06A00' stroke-dasharray='{dash}'/><text x='{2}' y='{3}' fill='#B06A00' text-anchor='end'>{4}</text>",
             scene.width,
             rule.y,
-            scene.width * 0.45,
+            rule.text_x,
             rule.text_y,
-            rule.name,
             escape(&rule.text)
         ));
     }

@@ -1,8 +1,11 @@
 //! What belongs to the vertical axis: ticks, tears, chapters and rules.
 
-use crate::diagram::{
-    scene::{ChapterMark, Rule, Tear, Tick},
-    words,
+use crate::{
+    diagram::{
+        scene::{ChapterMark, Rule, Tear, Tick},
+        words,
+    },
+    event::HostName,
 };
 
 use super::frame::Frame;
@@ -149,6 +152,7 @@ pub(super) fn rules(frame: &Frame) -> Vec<Rule> {
                 predicted: rule.predicted,
                 text: rule.text.clone(),
                 text_y: y - 5.0,
+                text_x: frame.lane_x(HostName::Server) - 8.0,
             }
         })
         .collect();

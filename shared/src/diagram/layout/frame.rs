@@ -13,7 +13,7 @@ use crate::{
 use super::{Measure, View};
 
 /// Room for the ticks' texts at the left edge, in pixels.
-const TICKS: f64 = 60.0;
+const TICKS: f64 = 54.0;
 /// Width of one band and its distance to the next.
 pub(super) const BAND: f64 = 13.0;
 /// Distance of the first band from its lifeline.
@@ -65,7 +65,7 @@ impl<'a> Frame<'a> {
         };
         let bands = |host| bands_width(model.band_slots(host));
         let (mut left, mut right) = (
-            (width * 0.34).clamp(TICKS, 380.0),
+            (width * 0.37).clamp(TICKS, 400.0),
             (width * 0.27).clamp(24.0, 320.0),
         );
         let room = left - TICKS - bands(HostName::Client) - 16.0;
@@ -152,10 +152,9 @@ impl<'a> Frame<'a> {
             (HostName::Client, false) => (x - beyond, true, x - beyond - TICKS),
             (HostName::Server, false) => (x + beyond, false, self.width - x - beyond - 4.0),
             (HostName::Client | HostName::Proxy, _) => {
-                let room = (self.server_x - self.client_x) * 0.45;
-                (x + 10.0, false, room)
+                (x + 10.0, false, (self.server_x - self.client_x) * 0.44)
             }
-            (HostName::Server, true) => (x - 10.0, true, (x - self.client_x) * 0.5),
+            (HostName::Server, true) => (x - 10.0, true, (x - self.client_x) * 0.44),
         }
     }
 }

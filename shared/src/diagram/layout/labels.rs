@@ -4,10 +4,13 @@
 //! the lanes, a tear's text or the reason of a drop; among the free places the one that the fewest
 //! other arrows cross is taken. Without a free place it is left out: the description still has it.
 
-use crate::diagram::{
-    flight::Importance,
-    scene::{Arrow, Label, Note, Point, Tear},
-    words,
+use crate::{
+    diagram::{
+        flight::Importance,
+        scene::{Arrow, ChapterMark, Label, Note, Point, Rule, Tear},
+        words,
+    },
+    event::HostName,
 };
 
 use super::{boxes::TextBox, frame::Frame};
@@ -17,16 +20,32 @@ const CLEARANCE: f64 = 2.0;
 /// Where along a line its label may stand, the preferred place first.
 const PLACES: [f64; 7] = [0.5, 0.38, 0.62, 0.27, 0.73, 0.18, 0.82];
 
+/// What else is in the picture.
+pub(super) struct Marks<'a> {
+    pub(super) notes: &'a [Note],
+    pub(super) tears: &'a [Tear],
+    pub(super) chapters: &'a [ChapterMark],
+    pub(super) rules: &'a [Rule],
+}
+
 /// Gives labels to arrows.
-pub(super) fn place(frame: &Frame, arrows: &mut [Arrow], notes: &[Note], tears: &[Tear]) {
-    let mut taken = obstacles(frame, arrows, notes, tears);
+pub(super) fn place(frame: &Frame, arrows: &mut [Arrow], marks: &Marks) {
+    let mut taken = obstacles(frame, arrows, marks);
     let mut order: Vec<(Importance, usize)> = arrows
         .iter()
         .enumerate()
         .filter_map(|(k, arrow)| Some((frame.model.packet(arrow.id)?.importance(), k)))
         .collect();
     order.sort_unstable();
-    let lines: Vec<(Point, Point)> = arrows.iter().map(|arrow| (arrow.from, arrow.to)).collect();
+    let across = |y: f64| (Point { x: 0.0, y }, Point { x: frame.width, y });
+    let chapters = marks.chapters.iter().map(|chapter| across(chapter.y));
+    let rules = marks.rules.iter().map(|rule| across(rule.y));
+    let lines: Vec<(Point, Point)> = arrows
+        .iter()
+        .map(|arrow| (arrow.from, arrow.to))
+        .chain(chapters)
+        .chain(rules)
+        .collect();
     for (_, k) in order {
         let Some(flight) = frame.model.packet(arrows[k].id) else {
             continue;
@@ -122,7 +141,7 @@ fn candidates(
 }
 
 /// What labels must keep clear of.
-fn obstacles(frame: &Frame, arrows: &[Arrow], notes: &[Note], tears: &[Tear]) -> Vec<TextBox> {
+fn obstacles(frame: &Frame, arrows: &[Arrow], marks: &Marks) -> Vec<TextBox> {
     let line = frame.measure.line_height();
     let text_box = |text: &str, x: f64, leftwards: bool, base: f64| {
         let width = frame.measure.text_width(text) + 4.0;
@@ -143,19 +162,24 @@ fn obstacles(frame: &Frame, arrows: &[Arrow], notes: &[Note], tears: &[Tear]) ->
         let x = arrow.to.x + if leftwards { -10.0 } else { 10.0 };
         Some(text_box(reason, x, leftwards, arrow.to.y + 4.0))
     });
-    let notes = notes
+    let notes = marks
+        .notes
         .iter()
-        .filter(|note| frame.notes_inside || note.host == crate::event::HostName::Proxy)
+        .filter(|note| frame.notes_inside || note.host == HostName::Proxy)
         .map(|note| {
             let (x, y) = (note.text_at.x, note.text_at.y);
             text_box(&note.text, x, note.right_aligned, y)
         });
-    let tears = tears.iter().map(|tear| {
+    let rules = marks
+        .rules
+        .iter()
+        .map(|rule| text_box(&rule.text, rule.text_x, true, rule.text_y));
+    let tears = marks.tears.iter().map(|tear| {
         let centre = Point {
             x: frame.width / 2.0,
             y: tear.y + tear.height / 2.0,
         };
         TextBox::new(centre, frame.width, tear.height, 0.0)
     });
-    drops.chain(notes).chain(tears).collect()
+    drops.chain(notes).chain(rules).chain(tears).collect()
 }

@@ -56,7 +56,13 @@ pub fn layout(model: &Model, view: &View, measure: &dyn Measure) -> Scene {
     let bands = bands::bands(&frame);
     let (notes, hidden_notes) = notes::notes(&frame);
     let (mut arrows, hidden) = arrows::arrows(&frame);
-    labels::place(&frame, &mut arrows, &notes, &tears);
+    let marks = labels::Marks {
+        notes: &notes,
+        tears: &tears,
+        chapters: &chapters,
+        rules: &rules,
+    };
+    labels::place(&frame, &mut arrows, &marks);
     Scene {
         width: frame.width,
         height: frame.height,

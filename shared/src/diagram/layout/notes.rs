@@ -19,12 +19,15 @@ const MOST: usize = 400;
 const MOST_PENDING: usize = 40;
 
 /// The notes of the window, and how many were left out.
+///
+/// No note stands on the line of a chapter or a rule, or on a chapter's title above its line.
 pub(super) fn notes(frame: &Frame) -> (Vec<Note>, usize) {
     let line = frame.measure.line_height().max(1.0);
     let reach = MOST_LINES * line;
     // A stack may have begun above the window. Going back further than it can reach makes the
     // result the same wherever the window is, unless notes are denser than they can be drawn.
     let first = frame.us_above(3.0 * reach);
+    let barred = barred(frame, first, line);
     let (facts, mut hidden) = facts(frame.model, first, frame.last_us);
     let mut notes = Vec::new();
     let mut free = [f64::NEG_INFINITY; 3];
@@ -36,7 +39,12 @@ pub(super) fn notes(frame: &Frame) -> (Vec<Note>, usize) {
         };
         let at = frame.point(fact.host, fact.at_us);
         // The text's middle is beside its anchor.
-        let y = (at.y + line * 0.3).max(free[column]);
+        let mut y = (at.y + line * 0.3).max(free[column]);
+        for (top, bottom) in &barred {
+            if y > *top && y < *bottom {
+                y = *bottom;
+            }
+        }
         if y > at.y + reach {
             hidden += usize::from(frame.shows(at.y, at.y));
             continue;
@@ -59,6 +67,23 @@ pub(super) fn notes(frame: &Frame) -> (Vec<Note>, usize) {
         });
     }
     (notes, hidden)
+}
+
+/// Places that a base line must not be in, from the top: between the two, exclusively.
+fn barred(frame: &Frame, first: u64, line: f64) -> Vec<(f64, f64)> {
+    let (chapters, rules) = (frame.model.chapters(), frame.model.rules());
+    let chapters = &chapters[chapters.partition_point(|c| c.at_us < first)..];
+    let rules = &rules[rules.partition_point(|r| r.at_us < first)..];
+    let mut barred: Vec<(f64, f64)> = chapters
+        .iter()
+        .map(|chapter| (chapter.at_us, line))
+        .take(MOST)
+        .chain(rules.iter().map(|rule| (rule.at_us, line * 0.3)).take(MOST))
+        .filter(|(at_us, _)| *at_us <= frame.last_us)
+        .map(|(at_us, above)| (frame.y(at_us) - above, frame.y(at_us) + line * 0.85))
+        .collect();
+    barred.sort_by(|a, b| a.0.total_cmp(&b.0));
+    barred
 }
 
 /// Notes between two moments with the calls that have not come back, sorted by time; thinned where
