@@ -4,6 +4,7 @@
 //! `ARCHITECTURE.md` at the root of the repository is the map.
 
 pub mod api;
+pub mod catalogue;
 pub mod cli;
 pub mod doctor;
 pub mod endpoints;

@@ -115,6 +115,7 @@ pub enum Action {
 /// What the server sends on the event stream.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "message", rename_all = "snake_case")]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub enum StreamMessage {
     /// The first message of every stream, and again when the header of a queued run is there.
     Hello {

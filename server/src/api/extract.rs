@@ -1,0 +1,153 @@
+//! What handlers take from a request, with every rejection as a problem document.
+
+use axum::{
+    body::Bytes,
+    extract::{
+        FromRequest, FromRequestParts, Path, Query, Request,
+        rejection::{BytesRejection, FailedToBufferBody},
+    },
+    http::{header, request::Parts},
+};
+use linger_shared::protocol::RunRequest;
+use serde::de::DeserializeOwned;
+use serde_json::Value as Json;
+
+use super::{BODY_LIMIT, problem::ApiError};
+
+/// The `{id}` of the path.
+pub(super) struct RunId(pub(super) String);
+
+impl<S: Send + Sync> FromRequestParts<S> for RunId {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
+        let Path(id) = Path::<String>::from_request_parts(parts, state)
+            .await
+            .map_err(|rejection| ApiError::MalformedUrl(rejection.body_text()))?;
+        Ok(Self(id))
+    }
+}
+
+/// The query, as a struct that names what it knows.
+pub(super) struct QueryOf<T>(pub(super) T);
+
+impl<S: Send + Sync, T: DeserializeOwned> FromRequestParts<S> for QueryOf<T> {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
+        let Query(query) = Query::<T>::from_request_parts(parts, state)
+            .await
+            .map_err(|rejection| ApiError::MalformedUrl(rejection.body_text()))?;
+        Ok(Self(query))
+    }
+}
+
+/// A JSON body.
+pub(super) struct JsonBody<T>(pub(super) T);
+
+impl<S: Send + Sync, T: FromJson> FromRequest<S> for JsonBody<T> {
+    type Rejection = ApiError;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, ApiError> {
+        let declared = request.headers().get(header::CONTENT_TYPE);
+        if !declared.is_some_and(|kind| is_json(kind.as_bytes())) {
+            return Err(ApiError::UnsupportedMediaType);
+        }
+        let bytes =
+            Bytes::from_request(request, state)
+                .await
+                .map_err(|rejection| match rejection {
+                    BytesRejection::FailedToBufferBody(FailedToBufferBody::LengthLimitError(_)) => {
+                        ApiError::BodyTooLarge { limit: BODY_LIMIT }
+                    }
+                    other => ApiError::BrokenBody(other.body_text()),
+                })?;
+        let json = serde_json::from_slice(&bytes)
+            .map_err(|error| ApiError::MalformedJson(error.to_string()))?;
+        T::from_json(json)
+            .map(Self)
+            .map_err(|error| ApiError::InvalidRequest(error.to_string()))
+    }
+}
+
+/// A type that is read from a body.
+pub(super) trait FromJson: Sized {
+    /// Reads it.
+    fn from_json(json: Json) -> Result<Self, serde_json::Error>;
+}
+
+impl FromJson for linger_shared::protocol::Action {
+    fn from_json(json: Json) -> Result<Self, serde_json::Error> {
+        serde_json::from_value(json)
+    }
+}
+
+impl FromJson for RunRequest {
+    /// A value that can be no parameter's (`-1`, `1.5`, null) is taken as its text, so that the
+    /// check against the descriptor refuses it by the parameter's name.
+    fn from_json(mut json: Json) -> Result<Self, serde_json::Error> {
+        if let Some(Json::Object(params)) = json.get_mut("params") {
+            for value in params.values_mut() {
+                if !(value.is_boolean() || value.is_u64() || value.is_string()) {
+                    *value = Json::String(value.to_string());
+                }
+            }
+        }
+        serde_json::from_value(json)
+    }
+}
+
+/// Whether a Content-Type is that of JSON, whatever its parameters.
+fn is_json(kind: &[u8]) -> bool {
+    let essence = kind.split(|&byte| byte == b';').next().unwrap_or_default();
+    let essence = essence.trim_ascii().to_ascii_lowercase();
+    essence == b"application/json"
+        || (essence.starts_with(b"application/") && essence.ends_with(b"+json"))
+}
+
+#[cfg(test)]
+mod tests {
+    use linger_shared::experiment::Value;
+
+    use super::*;
+
+    #[test]
+    fn json_is_recognised_by_its_media_type() {
+        for kind in [
+            "application/json",
+            "Application/JSON; charset=utf-8",
+            "application/a+json",
+        ] {
+            assert!(is_json(kind.as_bytes()), "{kind}");
+        }
+        for kind in [
+            "",
+            "text/plain",
+            "application/jsonx",
+            "application/x-www-form-urlencoded",
+        ] {
+            assert!(!is_json(kind.as_bytes()), "{kind}");
+        }
+    }
+
+    #[test]
+    fn a_value_of_no_known_type_reaches_the_check_of_its_parameter() {
+        let request = RunRequest::from_json(serde_json::json!({
+            "experiment": "e",
+            "params": {"a": -1, "b": 1.5, "c": null, "d": 3, "e": true}
+        }))
+        .unwrap();
+        let text = |text: &str| Value::Text(text.to_owned());
+        let values: Vec<Value> = request.params.into_values().collect();
+        assert_eq!(
+            values,
+            [
+                text("-1"),
+                text("1.5"),
+                text("null"),
+                Value::Integer(3),
+                Value::Boolean(true)
+            ]
+        );
+    }
+}

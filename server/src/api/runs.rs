@@ -1,0 +1,183 @@
+//! Starting, watching, acting on and stopping runs.
+
+use axum::{
+    Json,
+    extract::{State, WebSocketUpgrade, ws::rejection::WebSocketUpgradeRejection},
+    http::{HeaderMap, StatusCode, header},
+    response::{IntoResponse, Response},
+};
+use linger_shared::protocol::{Action, Problem, RunInfo, RunRequest};
+use serde::Deserialize;
+use utoipa::IntoParams;
+
+use super::{
+    Shared,
+    extract::{JsonBody, QueryOf, RunId},
+    lines,
+    problem::ApiError,
+    stream,
+};
+use crate::runs::ActError;
+
+/// What a stopped run is recorded to have been stopped by.
+const BY_THE_USER: &str = "stopped by the user";
+
+/// Every run that the server has, the newest first.
+#[utoipa::path(
+    get,
+    path = "/api/runs",
+    tag = "runs",
+    responses((status = OK, body = Vec<RunInfo>))
+)]
+pub(super) async fn list(State(shared): State<Shared>) -> Json<Vec<RunInfo>> {
+    Json(shared.manager.list())
+}
+
+/// Starts a run, or queues it.
+#[utoipa::path(
+    post,
+    path = "/api/runs",
+    tag = "runs",
+    request_body = RunRequest,
+    responses(
+        (status = CREATED, body = RunInfo, headers(("Location" = String, description = "The run's path"))),
+        (status = BAD_REQUEST, description = "The body is not JSON", body = Problem, content_type = "application/problem+json"),
+        (status = FORBIDDEN, description = "The request comes from another site", body = Problem, content_type = "application/problem+json"),
+        (status = NOT_FOUND, description = "No such experiment; the nearest is named", body = Problem, content_type = "application/problem+json"),
+        (status = CONFLICT, description = "This machine cannot run it", body = Problem, content_type = "application/problem+json"),
+        (status = PAYLOAD_TOO_LARGE, description = "The body is too large", body = Problem, content_type = "application/problem+json"),
+        (status = UNSUPPORTED_MEDIA_TYPE, description = "The body is not declared as JSON", body = Problem, content_type = "application/problem+json"),
+        (status = UNPROCESSABLE_ENTITY, description = "A parameter is unknown, malformed or out of bounds", body = Problem, content_type = "application/problem+json"),
+        (status = SERVICE_UNAVAILABLE, description = "Too many runs are waiting, or the server is shutting down", body = Problem, content_type = "application/problem+json"),
+    )
+)]
+pub(super) async fn start(
+    State(shared): State<Shared>,
+    JsonBody(request): JsonBody<RunRequest>,
+) -> Result<Response, ApiError> {
+    let run = shared.manager.start(&request)?;
+    let location = format!("/api/runs/{}", run.id);
+    Ok((
+        StatusCode::CREATED,
+        [(header::LOCATION, location)],
+        Json(run),
+    )
+        .into_response())
+}
+
+/// A run as it stands.
+#[utoipa::path(
+    get,
+    path = "/api/runs/{id}",
+    tag = "runs",
+    params(("id" = String, Path, description = "The run's id")),
+    responses(
+        (status = OK, body = RunInfo),
+        (status = NOT_FOUND, description = "No such run", body = Problem, content_type = "application/problem+json"),
+    )
+)]
+pub(super) async fn info(
+    State(shared): State<Shared>,
+    RunId(id): RunId,
+) -> Result<Json<RunInfo>, ApiError> {
+    match shared.manager.info(&id) {
+        Some(run) => Ok(Json(run)),
+        None => Err(ActError::UnknownRun(id).into()),
+    }
+}
+
+/// Stops a run; one that is over stays as it is. Its events remain.
+///
+/// The answer comes at once, and may still say `running`: the last events of the stream tell when
+/// the run is over.
+#[utoipa::path(
+    delete,
+    path = "/api/runs/{id}",
+    tag = "runs",
+    params(("id" = String, Path, description = "The run's id")),
+    responses(
+        (status = OK, body = RunInfo),
+        (status = NOT_FOUND, description = "No such run", body = Problem, content_type = "application/problem+json"),
+    )
+)]
+pub(super) async fn stop(
+    State(shared): State<Shared>,
+    RunId(id): RunId,
+) -> Result<Json<RunInfo>, ApiError> {
+    Ok(Json(shared.manager.stop(&id, BY_THE_USER)?))
+}
+
+/// Does something to a live run: cuts the path, heals it.
+#[utoipa::path(
+    post,
+    path = "/api/runs/{id}/actions",
+    tag = "runs",
+    params(("id" = String, Path, description = "The run's id")),
+    request_body = Action,
+    responses(
+        (status = NO_CONTENT, description = "Done; an event of the run tells when"),
+        (status = NOT_FOUND, description = "No such run", body = Problem, content_type = "application/problem+json"),
+        (status = CONFLICT, description = "The run is not running, or cannot do that", body = Problem, content_type = "application/problem+json"),
+        (status = UNPROCESSABLE_ENTITY, description = "No such action", body = Problem, content_type = "application/problem+json"),
+    )
+)]
+pub(super) async fn act(
+    State(shared): State<Shared>,
+    RunId(id): RunId,
+    JsonBody(action): JsonBody<Action>,
+) -> Result<StatusCode, ApiError> {
+    shared.manager.act(&id, action)?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// Which events are wanted.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(super) struct Wanted {
+    /// The number of the first event that is wanted, from 0. One that is not there yet is waited
+    /// for, as long as the run goes on.
+    #[serde(default)]
+    from: u64,
+    /// Plain GET only: whether to go on until the run is over, instead of ending with the last
+    /// event that is there now.
+    #[serde(default)]
+    follow: bool,
+}
+
+/// The events of a run.
+///
+/// As a WebSocket, batches of events while they happen: text messages, each a JSON object whose
+/// `message` is `hello` (first), `events`, `alive` (every 5 s while nothing happens) or `end`, after
+/// which the server closes with code 1000. Who lost the connection comes back with the number of
+/// the next event. As a plain GET, JSON Lines: the header, then one event a line.
+#[utoipa::path(
+    get,
+    path = "/api/runs/{id}/events",
+    tag = "runs",
+    params(("id" = String, Path, description = "The run's id"), Wanted),
+    responses(
+        (status = OK, description = "One event a line", content_type = "application/jsonl", body = String),
+        (status = SWITCHING_PROTOCOLS, description = "The stream of messages"),
+        (status = BAD_REQUEST, description = "The query or the handshake is malformed", body = Problem, content_type = "application/problem+json"),
+        (status = NOT_FOUND, description = "No such run", body = Problem, content_type = "application/problem+json"),
+    )
+)]
+pub(super) async fn events(
+    State(shared): State<Shared>,
+    RunId(id): RunId,
+    QueryOf(wanted): QueryOf<Wanted>,
+    headers: HeaderMap,
+    upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
+) -> Result<Response, ApiError> {
+    let (Some(log), Some(run)) = (shared.manager.log(&id), shared.manager.info(&id)) else {
+        return Err(ActError::UnknownRun(id).into());
+    };
+    match upgrade {
+        Ok(upgrade) => Ok(stream::answer(upgrade, shared, log, run, wanted.from)),
+        Err(rejection) if headers.contains_key(header::UPGRADE) => {
+            Err(ApiError::Handshake(rejection.body_text()))
+        }
+        Err(_) => Ok(lines::answer(log, wanted.from, wanted.follow)),
+    }
+}

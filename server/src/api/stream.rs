@@ -1,0 +1,454 @@
+//! The events of a run as a WebSocket: batches in order, resumable by sequence number.
+//!
+//! The stream reads the log by position, so a slow viewer falls behind and catches up, and never
+//! holds up the run or another viewer. What is on its way to one viewer is bounded by a batch and
+//! the socket's buffer.
+//!
+//! The connection keeps itself alive: it pings, and a viewer that does not answer in time, or does
+//! not take a batch in time, is dropped (RFC 6455, section 5.5.2). A viewer in turn hears
+//! [`StreamMessage::Alive`] while nothing happens, because a page cannot see pings.
+
+use std::{sync::Arc, time::Duration};
+
+use axum::{
+    extract::ws::{CloseFrame, Message, WebSocket, WebSocketUpgrade, close_code},
+    response::Response,
+};
+use futures_util::{
+    FutureExt, Sink, SinkExt, StreamExt,
+    stream::{SplitSink, SplitStream},
+};
+use linger_shared::protocol::{PROTOCOL_VERSION, RunInfo, RunState, StreamMessage};
+use tokio::{
+    sync::Notify,
+    time::{Instant, sleep_until, timeout},
+};
+
+use super::{Pace, Shared};
+use crate::runs::{EventLog, Progress};
+
+/// The most events in one message.
+const BATCH_EVENTS: usize = 256;
+
+/// The most bytes of events in one message, unless a single event is larger.
+const BATCH_BYTES: usize = 256 * 1024;
+
+/// The largest message that is accepted from a viewer, in bytes. It has nothing to say but pongs.
+const VIEWER_MESSAGE: usize = 4 * 1024;
+
+/// Accepts the viewer and serves it on a task of its own.
+pub(super) fn answer(
+    upgrade: WebSocketUpgrade,
+    shared: Shared,
+    log: Arc<EventLog>,
+    run: RunInfo,
+    from: u64,
+) -> Response {
+    upgrade
+        .max_message_size(VIEWER_MESSAGE)
+        .max_frame_size(VIEWER_MESSAGE)
+        .on_upgrade(move |socket| async move {
+            let pace = shared.pace;
+            let script = Script::new(log, run, from, move |id| shared.manager.info(id));
+            serve(socket, script, pace).await;
+            // Dropped last: the server's end waits for it.
+            drop(shared.open);
+        })
+}
+
+/// Sends until the run is over, or until the viewer leaves or is dead.
+async fn serve(socket: WebSocket, mut script: Script, pace: Pace) {
+    let (mut to_viewer, mut from_viewer) = socket.split();
+    let pongs = Notify::new();
+    let sent_all = tokio::select! {
+        () = listen(&mut from_viewer, &pongs) => false,
+        outcome = speak(&mut to_viewer, &mut script, pace, &pongs) => outcome.is_ok(),
+    };
+    if sent_all {
+        // The closing handshake is completed as the viewer's side of it is read.
+        let _ = timeout(pace.pong, listen(&mut from_viewer, &pongs)).await;
+    }
+}
+
+/// Reads until the viewer leaves; tells of every pong.
+async fn listen(from_viewer: &mut SplitStream<WebSocket>, pongs: &Notify) {
+    while let Some(Ok(message)) = from_viewer.next().await {
+        match message {
+            Message::Pong(_) => pongs.notify_one(),
+            Message::Close(_) => return,
+            Message::Text(_) | Message::Binary(_) | Message::Ping(_) => {}
+        }
+    }
+}
+
+/// The viewer is gone: it did not answer, or did not take what was sent.
+#[derive(Debug, PartialEq, Eq)]
+struct Dead;
+
+/// When the viewer was last pinged and when it has to have answered.
+struct Pulse {
+    pace: Pace,
+    next_ping: Instant,
+    pong_due: Option<Instant>,
+}
+
+impl Pulse {
+    fn new(pace: Pace, now: Instant) -> Self {
+        Self {
+            pace,
+            next_ping: now + pace.ping,
+            pong_due: None,
+        }
+    }
+
+    fn pinged(&mut self, now: Instant) {
+        self.pong_due = Some(now + self.pace.pong);
+    }
+
+    fn answered(&mut self, now: Instant) {
+        self.pong_due = None;
+        self.next_ping = now + self.pace.ping;
+    }
+
+    /// The next moment at which there is something to do: ping, or give up.
+    fn due(&self) -> Instant {
+        self.pong_due.unwrap_or(self.next_ping)
+    }
+}
+
+/// Sends what the script says, and pings; returns when the stream was closed after its end.
+async fn speak(
+    to_viewer: &mut SplitSink<WebSocket, Message>,
+    script: &mut Script,
+    pace: Pace,
+    pongs: &Notify,
+) -> Result<(), Dead> {
+    let mut progress = script.log.subscribe();
+    let mut pulse = Pulse::new(pace, Instant::now());
+    let mut silent_since = Instant::now();
+    // A viewer that takes nothing for this long would not have answered a ping either.
+    let patience = pace.ping + pace.pong;
+    loop {
+        // Taken before the log is read: whatever comes later wakes this loop again.
+        let now = *progress.borrow_and_update();
+        let said = script.next(now);
+        if let Some(said) = said {
+            send(to_viewer, Message::Text(said.text.into()), patience).await?;
+            silent_since = Instant::now();
+            if said.last {
+                let frame = CloseFrame {
+                    code: close_code::NORMAL,
+                    reason: "the run is over".into(),
+                };
+                return send(to_viewer, Message::Close(Some(frame)), patience).await;
+            }
+            if pongs.notified().now_or_never().is_some() {
+                pulse.answered(Instant::now());
+            }
+            if Instant::now() < pulse.due() {
+                continue;
+            }
+        }
+        tokio::select! {
+            biased;
+            () = pongs.notified() => pulse.answered(Instant::now()),
+            () = sleep_until(pulse.due()) => {
+                if pulse.pong_due.is_some() {
+                    return Err(Dead);
+                }
+                send(to_viewer, Message::Ping(Default::default()), patience).await?;
+                pulse.pinged(Instant::now());
+            }
+            () = sleep_until(silent_since + pace.alive) => {
+                let text = script.alive(now);
+                send(to_viewer, Message::Text(text.into()), patience).await?;
+                silent_since = Instant::now();
+            }
+            changed = progress.changed() => changed.map_err(|_| Dead)?,
+        }
+    }
+}
+
+async fn send<S: Sink<Message> + Unpin>(
+    to_viewer: &mut S,
+    message: Message,
+    patience: Duration,
+) -> Result<(), Dead> {
+    match timeout(patience, to_viewer.send(message)).await {
+        Ok(Ok(())) => Ok(()),
+        Ok(Err(_)) | Err(_) => Err(Dead),
+    }
+}
+
+/// What is to be said to one viewer, in its order: no events missing, none twice.
+struct Script {
+    log: Arc<EventLog>,
+    run: RunInfo,
+    refresh: Box<dyn Fn(&str) -> Option<RunInfo> + Send>,
+    next: u64,
+    greeted: bool,
+    header_told: bool,
+    /// State and place in the queue as they were last told.
+    told: (RunState, usize),
+}
+
+/// One message.
+struct Said {
+    text: String,
+    /// Whether it is the last of the stream.
+    last: bool,
+}
+
+impl Script {
+    fn new(
+        log: Arc<EventLog>,
+        run: RunInfo,
+        from: u64,
+        refresh: impl Fn(&str) -> Option<RunInfo> + Send + 'static,
+    ) -> Self {
+        Self {
+            log,
+            told: (run.state, run.queue_position),
+            run,
+            refresh: Box::new(refresh),
+            next: from,
+            greeted: false,
+            header_told: false,
+        }
+    }
+
+    /// The next message, if there is something new; `progress` was taken before.
+    fn next(&mut self, progress: Progress) -> Option<Said> {
+        let greets = !self.greeted || (!self.header_told && self.log.header().is_some());
+        if greets {
+            return Some(self.hello());
+        }
+        let lines = self.log.read(self.next, BATCH_EVENTS, BATCH_BYTES);
+        if !lines.is_empty() {
+            self.next += lines.len() as u64;
+            return Some(Said {
+                text: events_message(&lines, self.log.now_us()),
+                last: false,
+            });
+        }
+        if progress.state.is_over() {
+            let end = StreamMessage::End {
+                state: progress.state,
+            };
+            return Some(Said {
+                text: json(&end),
+                last: true,
+            });
+        }
+        if self.told != (progress.state, progress.queue_position) {
+            return Some(Said {
+                text: self.alive(progress),
+                last: false,
+            });
+        }
+        None
+    }
+
+    fn hello(&mut self) -> Said {
+        // A run that has been forgotten meanwhile is told as it was when the viewer came.
+        if let Some(run) = (self.refresh)(&self.run.id) {
+            self.run = run;
+        }
+        self.run.header = self.log.header();
+        self.greeted = true;
+        self.header_told = self.run.header.is_some();
+        self.told = (self.run.state, self.run.queue_position);
+        let hello = StreamMessage::Hello {
+            protocol_version: PROTOCOL_VERSION,
+            run: Box::new(self.run.clone()),
+        };
+        Said {
+            text: json(&hello),
+            last: false,
+        }
+    }
+
+    fn alive(&mut self, progress: Progress) -> String {
+        self.told = (progress.state, progress.queue_position);
+        json(&StreamMessage::Alive {
+            state: progress.state,
+            queue_position: progress.queue_position,
+            now_us: self.log.now_us(),
+        })
+    }
+}
+
+fn json(message: &StreamMessage) -> String {
+    // Every field is a plain value with text keys, so this cannot fail.
+    serde_json::to_string(message).unwrap_or_default()
+}
+
+/// [`StreamMessage::Events`], from events that are JSON already.
+fn events_message(lines: &[Arc<str>], now_us: u64) -> String {
+    let events = lines.join(",");
+    format!(r#"{{"message":"events","events":[{events}],"now_us":{now_us}}}"#)
+}
+
+#[cfg(test)]
+mod tests {
+    use linger_shared::event::{Event, Fact, Observer};
+
+    use super::*;
+
+    fn event(seq: u64, text: &str) -> Event {
+        Event {
+            seq,
+            at_us: seq * 10,
+            seen_by: Observer::Experiment,
+            fact: Fact::Remark {
+                text: text.to_owned(),
+            },
+        }
+    }
+
+    fn log_of(count: u64) -> Arc<EventLog> {
+        let log = EventLog::new(None);
+        log.append(&(0..count).map(|seq| event(seq, "x")).collect::<Vec<_>>());
+        Arc::new(log)
+    }
+
+    fn run() -> RunInfo {
+        RunInfo {
+            id: "r".to_owned(),
+            experiment: "e".to_owned(),
+            state: RunState::Queued,
+            queue_position: 2,
+            events: 0,
+            now_us: 0,
+            header: None,
+        }
+    }
+
+    fn script(log: &Arc<EventLog>, from: u64) -> Script {
+        Script::new(Arc::clone(log), run(), from, |_| None)
+    }
+
+    fn progress(log: &EventLog) -> Progress {
+        Progress {
+            queue_position: 2,
+            ..log.progress()
+        }
+    }
+
+    /// Everything that is to be said now.
+    fn all(script: &mut Script) -> Vec<StreamMessage> {
+        let mut messages = Vec::new();
+        while let Some(said) = script.next(progress(&Arc::clone(&script.log))) {
+            messages.push(serde_json::from_str(&said.text).unwrap());
+            if said.last {
+                break;
+            }
+        }
+        messages
+    }
+
+    fn numbers(messages: &[StreamMessage]) -> Vec<u64> {
+        messages
+            .iter()
+            .flat_map(|message| match message {
+                StreamMessage::Events { events, .. } => events.iter().map(|e| e.seq).collect(),
+                _ => Vec::new(),
+            })
+            .collect()
+    }
+
+    #[test]
+    fn a_stream_greets_then_tells_every_event_from_where_it_was_asked() {
+        let log = log_of(1_000);
+        let mut script = script(&log, 300);
+        let messages = all(&mut script);
+        assert!(matches!(
+            messages[0],
+            StreamMessage::Hello {
+                protocol_version: 1,
+                ..
+            }
+        ));
+        assert_eq!(numbers(&messages), (300..1_000).collect::<Vec<_>>());
+        for message in &messages[1..] {
+            let StreamMessage::Events { events, .. } = message else {
+                panic!("{message:?}");
+            };
+            assert!(events.len() <= BATCH_EVENTS);
+        }
+        log.append(&[event(1_000, "later")]);
+        assert_eq!(numbers(&all(&mut script)), [1_000]);
+        assert!(all(&mut script).is_empty());
+    }
+
+    #[test]
+    fn batches_are_bounded_in_bytes_but_a_large_event_is_sent() {
+        let large = "y".repeat(BATCH_BYTES);
+        let log = EventLog::new(None);
+        log.append(&[
+            event(0, &large),
+            event(1, &large),
+            event(2, "x"),
+            event(3, "x"),
+        ]);
+        let messages = all(&mut script(&Arc::new(log), 0));
+        let sizes: Vec<usize> = messages
+            .iter()
+            .filter_map(|message| match message {
+                StreamMessage::Events { events, .. } => Some(events.len()),
+                _ => None,
+            })
+            .collect();
+        assert_eq!(sizes, [1, 1, 2]);
+    }
+
+    #[test]
+    fn a_viewer_may_wait_for_an_event_that_is_not_there_yet() {
+        let log = log_of(3);
+        let mut script = script(&log, 5);
+        assert_eq!(all(&mut script).len(), 1);
+        log.append(&(3..7).map(|seq| event(seq, "x")).collect::<Vec<_>>());
+        assert_eq!(numbers(&all(&mut script)), [5, 6]);
+    }
+
+    #[test]
+    fn the_end_comes_after_the_last_event() {
+        let log = log_of(2);
+        log.finish(RunState::Finished);
+        let messages = all(&mut script(&log, 1));
+        assert_eq!(numbers(&messages), [1]);
+        assert_eq!(
+            messages.last(),
+            Some(&StreamMessage::End {
+                state: RunState::Finished
+            })
+        );
+    }
+
+    #[test]
+    fn a_change_of_the_queue_is_told_at_once() {
+        let log = log_of(0);
+        let mut script = script(&log, 0);
+        assert_eq!(all(&mut script).len(), 1);
+        let moved = Progress {
+            queue_position: 1,
+            ..log.progress()
+        };
+        let said = script.next(moved).unwrap();
+        assert!(said.text.contains(r#""queue_position":1"#), "{}", said.text);
+        assert!(script.next(moved).is_none());
+    }
+
+    #[test]
+    fn a_ping_is_due_after_the_interval_and_its_answer_before_the_limit() {
+        let pace = Pace::default();
+        let start = Instant::now();
+        let mut pulse = Pulse::new(pace, start);
+        assert_eq!(pulse.due(), start + pace.ping);
+        pulse.pinged(start + pace.ping);
+        assert_eq!(pulse.due(), start + pace.ping + pace.pong);
+        let answer = start + pace.ping + Duration::from_secs(1);
+        pulse.answered(answer);
+        assert_eq!((pulse.pong_due, pulse.due()), (None, answer + pace.ping));
+    }
+}

@@ -1,0 +1,294 @@
+//! `linger run`: one experiment in the terminal, drawn or as JSON Lines while it happens.
+
+use std::{
+    collections::BTreeMap,
+    io::{self, Write},
+    process::ExitCode,
+    sync::Arc,
+    time::Duration,
+};
+
+use clap::{Args, ValueEnum};
+use linger_shared::{
+    event::{Event, Fact, Header, Mode},
+    experiment::Value,
+    protocol::{RunRequest, RunState},
+    units::parse_duration,
+};
+
+use super::{
+    CliError,
+    plain::TextDiagram,
+    signals::{Signal, Signals, exit_at_the_next},
+    terminal,
+};
+use crate::{
+    export::jsonl::header_line,
+    runs::{Config, EventLog, Manager},
+};
+
+/// Bounds of what is read from the log at once.
+const BATCH: (usize, usize) = (1_024, 256 * 1024);
+
+/// Run an experiment and show what happens while it happens.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  linger run tcp-lifecycle
+  linger run tcp-dead-peer --set idle=2s --set interval=1s --set count=3
+  linger run http-sequential --set persistent=false --mode relay
+  linger run tcp-dead-peer --format jsonl | jq 'select(.kind == \"verdict\")'
+
+Durations are written 1500ms, 5s, 2min, 2h. `linger experiments ID` tells the parameters.
+Exit status: 0 the run ended, 1 the laboratory failed, 2 wrong usage, 130 after Ctrl-C.")]
+pub(super) struct Arguments {
+    /// The experiment, such as tcp-dead-peer.
+    id: String,
+    /// A parameter's value; may be given several times.
+    #[arg(long = "set", value_name = "NAME=VALUE", value_parser = setting)]
+    set: Vec<(String, Value)>,
+    /// What every random choice is derived from; the header of each run records it.
+    #[arg(long, value_name = "N")]
+    seed: Option<u64>,
+    /// What carries the experiment; by default the best that this machine can do.
+    #[arg(long, value_enum)]
+    mode: Option<ModeArgument>,
+    /// How the run is shown.
+    #[arg(long, value_enum, default_value_t = Format::Text)]
+    format: Format,
+    /// End the run after this time, if it has not ended by itself.
+    #[arg(long, value_name = "DURATION", value_parser = duration)]
+    time_limit: Option<Duration>,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum ModeArgument {
+    /// Real packets between network namespaces.
+    Packets,
+    /// Byte streams over loopback sockets.
+    Relay,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Format {
+    /// A sequence diagram.
+    Text,
+    /// JSON Lines: the header, then one event a line.
+    Jsonl,
+}
+
+fn setting(text: &str) -> Result<(String, Value), String> {
+    match text.split_once('=') {
+        Some((name, value)) if !name.trim().is_empty() => {
+            Ok((name.trim().to_owned(), Value::Text(value.to_owned())))
+        }
+        _ => Err("write NAME=VALUE, such as idle=5s".to_owned()),
+    }
+}
+
+fn duration(text: &str) -> Result<Duration, String> {
+    parse_duration(text)
+        .map(Duration::from_micros)
+        .map_err(|error| error.to_string())
+}
+
+pub(super) async fn run(arguments: Arguments) -> Result<ExitCode, CliError> {
+    let mut config = Config {
+        retained: 1,
+        ..Config::default()
+    };
+    if let Some(limit) = arguments.time_limit {
+        config.time_limit = limit;
+    }
+    let request = RunRequest {
+        experiment: arguments.id,
+        params: arguments.set.into_iter().collect::<BTreeMap<_, _>>(),
+        seed: arguments.seed,
+        mode: arguments.mode.map(|mode| match mode {
+            ModeArgument::Packets => Mode::Packets,
+            ModeArgument::Relay => Mode::Relay,
+        }),
+    };
+    let signals = Signals::new()?;
+    let manager = Manager::new(config)?;
+    let started = manager.start(&request)?;
+    let ending = match manager.log(&started.id) {
+        Some(log) => {
+            let mut printer = Printer::new(arguments.format, terminal::columns());
+            follow(&manager, &started.id, &log, &mut printer, signals).await
+        }
+        // A run that was just started is not forgotten before it is over.
+        None => Ok(Ending::default()),
+    };
+    // Whatever the output did: nothing of the run outlives this command.
+    manager.shutdown().await;
+    let ending = ending?;
+    if let Some(message) = ending.failure {
+        eprintln!("linger: the laboratory failed, nothing may be concluded: {message}");
+        return Ok(ExitCode::FAILURE);
+    }
+    Ok(match (ending.signal, ending.state) {
+        (Some(signal), _) => ExitCode::from(signal.status()),
+        (None, Some(RunState::Failed)) => ExitCode::FAILURE,
+        (None, _) => ExitCode::SUCCESS,
+    })
+}
+
+/// How a run ended, as far as the exit status goes.
+#[derive(Debug, Default)]
+struct Ending {
+    state: Option<RunState>,
+    signal: Option<Signal>,
+    failure: Option<String>,
+}
+
+/// Prints events as they come, until the run is over; a signal stops the run first.
+async fn follow(
+    manager: &Manager,
+    id: &str,
+    log: &Arc<EventLog>,
+    printer: &mut Printer,
+    signals: Signals,
+) -> Result<Ending, CliError> {
+    let mut signals = Some(signals);
+    let mut progress = log.subscribe();
+    let mut ending = Ending::default();
+    let mut next = 0;
+    loop {
+        // Taken before the log is read: whatever comes later wakes this loop again.
+        let now = *progress.borrow_and_update();
+        if let Some(header) = log.header() {
+            printer.header(&header)?;
+        }
+        let lines = log.read(next, BATCH.0, BATCH.1);
+        next += lines.len() as u64;
+        for line in &lines {
+            if let Some(message) = printer.event(line)? {
+                ending.failure = Some(message);
+            }
+        }
+        if !lines.is_empty() {
+            continue;
+        }
+        if now.state.is_over() {
+            ending.state = Some(now.state);
+            printer.finish()?;
+            return Ok(ending);
+        }
+        let signalled = async {
+            match signals.as_mut() {
+                Some(signals) => signals.next().await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            changed = progress.changed() => if changed.is_err() {
+                return Ok(ending);
+            },
+            signal = signalled => {
+                ending.signal = Some(signal);
+                // The run may have ended in this very moment, and then there is nothing to stop.
+                let _ = manager.stop(id, "stopped by the user");
+                if let Some(signals) = signals.take() {
+                    exit_at_the_next(signals);
+                }
+            }
+        }
+    }
+}
+
+/// Writes a run to standard output, line by line as lines come.
+enum Printer {
+    Jsonl {
+        header_written: bool,
+    },
+    Text {
+        diagram: Option<TextDiagram>,
+        columns: usize,
+    },
+}
+
+impl Printer {
+    fn new(format: Format, columns: usize) -> Self {
+        match format {
+            Format::Jsonl => Self::Jsonl {
+                header_written: false,
+            },
+            Format::Text => Self::Text {
+                diagram: None,
+                columns,
+            },
+        }
+    }
+
+    /// Writes the header the first time; it may be given again.
+    fn header(&mut self, header: &Header) -> io::Result<()> {
+        match self {
+            Self::Jsonl { header_written } => {
+                if !std::mem::replace(header_written, true) {
+                    write(&[header_line(header)])?;
+                }
+            }
+            Self::Text { diagram, columns } => {
+                diagram.get_or_insert_with(|| TextDiagram::new(header, *columns));
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes an event as the log keeps it. If it tells of a failure of the laboratory, gives the
+    /// failure's message.
+    fn event(&mut self, line: &Arc<str>) -> Result<Option<String>, CliError> {
+        let event: Event = serde_json::from_str(line).map_err(io::Error::from)?;
+        match self {
+            Self::Jsonl { .. } => write(&[line])?,
+            Self::Text { diagram, .. } => {
+                if let Some(diagram) = diagram {
+                    write(&diagram.push(&event))?;
+                }
+            }
+        }
+        Ok(match event.fact {
+            Fact::Failure { message } => Some(message),
+            _ => None,
+        })
+    }
+
+    fn finish(&mut self) -> io::Result<()> {
+        match self {
+            Self::Jsonl { .. } => Ok(()),
+            Self::Text { diagram, .. } => match diagram {
+                Some(diagram) => write(&diagram.finish()),
+                None => Ok(()),
+            },
+        }
+    }
+}
+
+/// Writes lines and lets them out.
+fn write(lines: &[impl AsRef<str>]) -> io::Result<()> {
+    if lines.is_empty() {
+        return Ok(());
+    }
+    let mut out = io::stdout().lock();
+    for line in lines {
+        out.write_all(line.as_ref().as_bytes())?;
+        out.write_all(b"\n")?;
+    }
+    out.flush()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn settings_are_a_name_and_a_value() {
+        let value = |text: &str| Value::Text(text.to_owned());
+        assert_eq!(setting("idle=5s"), Ok(("idle".to_owned(), value("5s"))));
+        assert_eq!(setting("a=b=c"), Ok(("a".to_owned(), value("b=c"))));
+        assert_eq!(setting("a="), Ok(("a".to_owned(), value(""))));
+        for text in ["idle", "", "=5s"] {
+            assert!(setting(text).is_err(), "{text}");
+        }
+    }
+}
