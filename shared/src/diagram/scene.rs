@@ -258,8 +258,7 @@ pub struct Rule {
     /// only the moment is known, `predicted at 5.423 s`, on the run's clock.
     pub text: String,
     /// Base line of the text: above the rule or below it, so that the texts of a prediction and of
-    /// its measurement do not meet.
+    /// its measurement do not meet. Name and text end 8 px from the window's right edge; labels and
+    /// notes keep clear of them there.
     pub text_y: f64,
-    /// Where the text ends: beside the server's lifeline. Labels of arrows keep clear of it.
-    pub text_x: f64,
 }

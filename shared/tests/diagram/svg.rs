@@ -124,7 +124,7 @@ pub(crate) fn svg(scene: &Scene) -> String {
             "<line x1='60' x2='{0}' y1='{1}' y2='{1}' stroke='#B06A00' stroke-dasharray='{dash}'/><text x='{2}' y='{3}' fill='#B06A00' text-anchor='end'>{4}</text>",
             scene.width,
             rule.y,
-            rule.text_x,
+            scene.width - 8.0,
             rule.text_y,
             escape(&rule.text)
         ));

@@ -1,11 +1,8 @@
 //! What belongs to the vertical axis: ticks, tears, chapters and rules.
 
-use crate::{
-    diagram::{
-        scene::{ChapterMark, Rule, Tear, Tick},
-        words,
-    },
-    event::HostName,
+use crate::diagram::{
+    scene::{ChapterMark, Rule, Tear, Tick},
+    words,
 };
 
 use super::frame::Frame;
@@ -152,7 +149,6 @@ pub(super) fn rules(frame: &Frame) -> Vec<Rule> {
                 predicted: rule.predicted,
                 text: rule.text.clone(),
                 text_y: y - 5.0,
-                text_x: frame.lane_x(HostName::Server) - 8.0,
             }
         })
         .collect();

@@ -170,10 +170,10 @@ fn obstacles(frame: &Frame, arrows: &[Arrow], marks: &Marks) -> Vec<TextBox> {
             let (x, y) = (note.text_at.x, note.text_at.y);
             text_box(&note.text, x, note.right_aligned, y)
         });
-    let rules = marks
-        .rules
-        .iter()
-        .map(|rule| text_box(&rule.text, rule.text_x, true, rule.text_y));
+    let rules = marks.rules.iter().map(|rule| {
+        let text = format!("{} {}", rule.name, rule.text);
+        text_box(&text, frame.width - 8.0, true, rule.text_y)
+    });
     let tears = marks.tears.iter().map(|tear| {
         let centre = Point {
             x: frame.width / 2.0,

@@ -27,7 +27,7 @@ pub(super) fn notes(frame: &Frame) -> (Vec<Note>, usize) {
     // A stack may have begun above the window. Going back further than it can reach makes the
     // result the same wherever the window is, unless notes are denser than they can be drawn.
     let first = frame.us_above(3.0 * reach);
-    let barred = barred(frame, first, line);
+    let barred = [false, true].map(|right| barred(frame, first, line, right));
     let (facts, mut hidden) = facts(frame.model, first, frame.last_us);
     let mut notes = Vec::new();
     let mut free = [f64::NEG_INFINITY; 3];
@@ -40,7 +40,7 @@ pub(super) fn notes(frame: &Frame) -> (Vec<Note>, usize) {
         let at = frame.point(fact.host, fact.at_us);
         // The text's middle is beside its anchor.
         let mut y = (at.y + line * 0.3).max(free[column]);
-        for (top, bottom) in &barred {
+        for (top, bottom) in &barred[usize::from(fact.host == HostName::Server)] {
             if y > *top && y < *bottom {
                 y = *bottom;
             }
@@ -69,18 +69,29 @@ pub(super) fn notes(frame: &Frame) -> (Vec<Note>, usize) {
     (notes, hidden)
 }
 
-/// Places that a base line must not be in, from the top: between the two, exclusively.
-fn barred(frame: &Frame, first: u64, line: f64) -> Vec<(f64, f64)> {
+/// Places that a base line must not be in, from the top: between the two, exclusively. The texts of
+/// rules stand at the right.
+fn barred(frame: &Frame, first: u64, line: f64, right: bool) -> Vec<(f64, f64)> {
     let (chapters, rules) = (frame.model.chapters(), frame.model.rules());
     let chapters = &chapters[chapters.partition_point(|c| c.at_us < first)..];
     let rules = &rules[rules.partition_point(|r| r.at_us < first)..];
+    let beside_rule = if right {
+        (line, line * 1.8)
+    } else {
+        (line * 0.3, line * 0.85)
+    };
     let mut barred: Vec<(f64, f64)> = chapters
         .iter()
-        .map(|chapter| (chapter.at_us, line))
+        .map(|chapter| (chapter.at_us, (line, line * 0.85)))
         .take(MOST)
-        .chain(rules.iter().map(|rule| (rule.at_us, line * 0.3)).take(MOST))
+        .chain(
+            rules
+                .iter()
+                .map(|rule| (rule.at_us, beside_rule))
+                .take(MOST),
+        )
         .filter(|(at_us, _)| *at_us <= frame.last_us)
-        .map(|(at_us, above)| (frame.y(at_us) - above, frame.y(at_us) + line * 0.85))
+        .map(|(at_us, (above, below))| (frame.y(at_us) - above, frame.y(at_us) + below))
         .collect();
     barred.sort_by(|a, b| a.0.total_cmp(&b.0));
     barred
