@@ -1,0 +1,1 @@
+//! Walks through the page in a real Chromium against the real server.

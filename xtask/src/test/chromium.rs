@@ -1,0 +1,120 @@
+//! Finds a Chromium and its driver, or fetches them.
+
+use std::{
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+/// A program that a stage needs, and where it may be found.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Wanted {
+    /// The variable that names it.
+    variable: &'static str,
+    /// Its names on PATH, the preferred one first.
+    names: &'static [&'static str],
+    /// Where else it is usually installed.
+    places: &'static [&'static str],
+    /// Debian's package.
+    package: &'static str,
+}
+
+/// The browser.
+pub(crate) const CHROMIUM: Wanted = Wanted {
+    variable: "CHROME",
+    names: &[
+        "chromium",
+        "chromium-browser",
+        "google-chrome",
+        "google-chrome-stable",
+        "chrome",
+    ],
+    places: &[
+        "/Applications/Chromium.app/Contents/MacOS/Chromium",
+        "/Applications/Google Chrome.app/Contents/MacOS/Google Chrome",
+    ],
+    package: "chromium",
+};
+
+/// What wasm-bindgen's test runner drives the browser by.
+pub(crate) const DRIVER: Wanted = Wanted {
+    variable: "CHROMEDRIVER",
+    names: &["chromedriver"],
+    places: &["/usr/lib/chromium/chromedriver"],
+    package: "chromium-driver",
+};
+
+/// Finds the program: the one that its variable names, else the one on PATH, else, for root on
+/// Debian, the one of Debian's package.
+///
+/// # Errors
+/// Says where it was looked for.
+pub(crate) fn find(wanted: Wanted) -> Result<PathBuf, String> {
+    let Wanted {
+        variable,
+        names,
+        package,
+        ..
+    } = wanted;
+    if let Some(path) = std::env::var_os(variable).filter(|path| !path.is_empty()) {
+        let path = PathBuf::from(path);
+        return if path.is_file() {
+            Ok(path)
+        } else {
+            Err(format!(
+                "{variable} names {}, which is not there",
+                path.display()
+            ))
+        };
+    }
+    if let Some(path) = installed(wanted) {
+        return Ok(path);
+    }
+    let nowhere = format!("no {} on PATH, and {variable} is not set", names[0]);
+    if !(is_root() && Path::new("/etc/debian_version").exists()) {
+        return Err(format!(
+            "{nowhere} (root on Debian would get the package {package})"
+        ));
+    }
+    println!("{nowhere}; installing Debian's package {package}");
+    for arguments in [
+        &["update", "--quiet", "--quiet"][..],
+        &[
+            "install",
+            "--quiet",
+            "--quiet",
+            "--yes",
+            "--no-install-recommends",
+            package,
+        ],
+    ] {
+        let ran = Command::new("apt-get")
+            .args(arguments)
+            .env("DEBIAN_FRONTEND", "noninteractive")
+            .status();
+        if !ran.as_ref().is_ok_and(|status| status.success()) {
+            let line = arguments.join(" ");
+            return Err(format!(
+                "{nowhere}, and `apt-get {line}` did not help ({ran:?})"
+            ));
+        }
+    }
+    installed(wanted).ok_or(format!("{nowhere}, not even after installing {package}"))
+}
+
+fn installed(wanted: Wanted) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let folders: Vec<PathBuf> = std::env::split_paths(&path).collect();
+    wanted
+        .names
+        .iter()
+        .flat_map(|name| folders.iter().map(move |folder| folder.join(name)))
+        .chain(wanted.places.iter().map(PathBuf::from))
+        .find(|path| path.is_file())
+}
+
+fn is_root() -> bool {
+    Command::new("id")
+        .arg("-u")
+        .output()
+        .is_ok_and(|output| output.stdout.trim_ascii() == b"0")
+}
