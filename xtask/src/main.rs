@@ -42,7 +42,7 @@ Usage: cargo xtask play [OPTIONS]
 
 Options:
   --open           Open a browser once the page is there
-  --listen ADDR    Listen there instead of on 127.0.0.1:8080 (or the next free port)
+  --listen ADDR    Listen there instead of on 127.0.0.1:8080 (or a free port beside it)
 
 Examples:
   cargo xtask play --open
@@ -90,7 +90,7 @@ fn run(arguments: &[String]) -> Result<ExitCode> {
         "test" => return test::run(test::Options::parse(rest)?),
         "screenshots" => return test::screenshots(),
         // What `play --open` starts beside itself.
-        "open-when-ready" => return play::open_browser(rest.first().map_or("", String::as_str)),
+        play::HELPER => return play::pass_on_and_open(),
         other => {
             bail!("`{other}` is no task; it is one of play, web, test, screenshots");
         }

@@ -1,10 +1,8 @@
 //! From a fresh clone to a running playground.
 
 use std::{
-    net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream},
-    path::PathBuf,
+    path::Path,
     process::{Command, ExitCode, Stdio},
-    time::{Duration, Instant},
 };
 
 use anyhow::{Context, Result, bail};
@@ -16,11 +14,8 @@ use crate::{
     web,
 };
 
-/// Where the playground is to be found unless told otherwise.
-const ADDRESS: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 8080);
-
-/// How long a browser waits for the server before it is given up.
-const PATIENCE: Duration = Duration::from_secs(60);
+/// The hidden task by which `play --open` starts its helper.
+pub(crate) const HELPER: &str = "pass-on-and-open";
 
 /// What was asked for on the command line.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -59,23 +54,14 @@ pub(crate) fn play(options: Options) -> Result<ExitCode> {
     serve(&binary, options)
 }
 
-fn serve(binary: &PathBuf, options: Options) -> Result<ExitCode> {
-    let mut listen = options.listen;
-    if options.open {
-        // The browser has to know the address, so a port that is taken is noticed here already.
-        let address = match &listen {
-            Some(text) => text.parse().with_context(|| {
-                format!("--listen {text}: expected an address such as {ADDRESS}")
-            })?,
-            None => free_address()?,
-        };
-        listen = Some(address.to_string());
-        open_when_ready(address)?;
-    }
+fn serve(binary: &Path, options: Options) -> Result<ExitCode> {
     let mut command = Command::new(binary);
     command.arg("serve");
-    if let Some(address) = listen {
+    if let Some(address) = options.listen {
         command.args(["--listen", &address]);
+    }
+    if options.open {
+        command.stdout(open_when_ready()?);
     }
     become_server(command)
 }
@@ -100,45 +86,45 @@ fn become_server(mut command: Command) -> Result<ExitCode> {
     })
 }
 
-/// The usual address, or another port where that one is taken.
-fn free_address() -> Result<SocketAddr> {
-    if TcpListener::bind(ADDRESS).is_ok() {
-        return Ok(ADDRESS);
-    }
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("find a free port")?;
-    let address = listener.local_addr().context("find a free port")?;
-    eprintln!("{ADDRESS} is taken; using {address}");
-    Ok(address)
-}
-
-/// Starts a helper that outlives this program's change into the server.
-fn open_when_ready(address: SocketAddr) -> Result<()> {
+/// Starts a helper that outlives this program's change into the server, and gives what the server
+/// is to write to: the helper passes it on, and opens the address that it reads there.
+fn open_when_ready() -> Result<Stdio> {
     let program = std::env::current_exe().context("find this program")?;
-    Command::new(program)
-        .args(["open-when-ready", &address.to_string()])
-        .stdin(Stdio::null())
+    let mut helper = Command::new(program)
+        .arg(HELPER)
+        .stdin(Stdio::piped())
         .spawn()
-        .map(drop)
-        .context("start the helper that opens the browser")
+        .context("start the helper that opens the browser")?;
+    let input = helper.stdin.take().context("the helper's input")?;
+    Ok(input.into())
 }
 
-/// Waits until something listens at the address, then opens it in a browser.
+/// The helper of `--open`: passes on what the server says, and opens the address in it.
 ///
 /// # Errors
-/// When nothing listens there in time, or no browser can be started.
-pub(crate) fn open_browser(address: &str) -> Result<ExitCode> {
-    let mut address: SocketAddr = address.parse().context("expected an address")?;
-    if address.ip().is_unspecified() {
-        address.set_ip(Ipv4Addr::LOCALHOST.into());
-    }
-    let deadline = Instant::now() + PATIENCE;
-    while TcpStream::connect_timeout(&address, Duration::from_secs(1)).is_err() {
-        if Instant::now() > deadline {
-            bail!("nothing listens at {address}, so no browser was opened");
+/// When the server's words cannot be read.
+pub(crate) fn pass_on_and_open() -> Result<ExitCode> {
+    let mut opened = false;
+    for line in std::io::stdin().lines() {
+        let line = line.context("read what the server says")?;
+        println!("{line}");
+        if let (false, Some(url)) = (opened, url_in(&line)) {
+            opened = true;
+            if let Err(error) = open_browser(url) {
+                eprintln!("{error:#}");
+            }
         }
-        std::thread::sleep(Duration::from_millis(50));
     }
-    let url = format!("http://{address}/");
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The address that a line of the server names.
+fn url_in(line: &str) -> Option<&str> {
+    let url = &line[line.find("http://")?..];
+    url.split_whitespace().next()
+}
+
+fn open_browser(url: &str) -> Result<()> {
     let (program, arguments): (&str, &[&str]) = if cfg!(target_os = "macos") {
         ("open", &[])
     } else if cfg!(windows) {
@@ -146,10 +132,23 @@ pub(crate) fn open_browser(address: &str) -> Result<ExitCode> {
     } else {
         ("xdg-open", &[])
     };
-    let opened = Command::new(program).args(arguments).arg(&url).status();
+    let opened = Command::new(program).args(arguments).arg(url).status();
     match opened {
-        Ok(status) if status.success() => Ok(ExitCode::SUCCESS),
+        Ok(status) if status.success() => Ok(()),
         Ok(status) => bail!("`{program} {url}` failed ({status}); open that address yourself"),
         Err(error) => bail!("`{program}` cannot be started ({error}); open {url} yourself"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_address_is_read_from_what_the_server_says() {
+        let said = "Linger is at http://127.0.0.1:8080/";
+        assert_eq!(url_in(said), Some("http://127.0.0.1:8080/"));
+        assert_eq!(url_in("at http://[::1]:9/ now"), Some("http://[::1]:9/"));
+        assert_eq!(url_in("nothing yet"), None);
     }
 }
