@@ -13,6 +13,7 @@ mod rules;
 pub mod scene;
 mod sockets;
 mod spans;
+pub mod text;
 mod time;
 mod words;
 

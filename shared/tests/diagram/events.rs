@@ -114,6 +114,15 @@ impl Run {
         model
     }
 
+    /// Numbers the events anew in the order of their times, as a run collects them.
+    pub(crate) fn in_order(mut self) -> Self {
+        self.events.sort_by_key(|event| event.at_us);
+        for (seq, event) in (0..).zip(&mut self.events) {
+            event.seq = seq;
+        }
+        self
+    }
+
     pub(crate) fn push(&mut self, at_us: u64, seen_by: Observer, fact: Fact) {
         let seq = self.events.len() as u64;
         self.events.push(Event {

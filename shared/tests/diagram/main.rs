@@ -11,3 +11,4 @@ mod samples;
 mod scale;
 mod scenes;
 mod svg;
+mod text;

@@ -87,7 +87,7 @@ pub(crate) fn dead_peer() -> Run {
         Observer::Experiment,
         Fact::Verdict(verdict),
     );
-    run
+    run.in_order()
 }
 
 /// `http-sequential`: a few requests over one connection, or over one each.
@@ -120,7 +120,7 @@ pub(crate) fn http_sequential(persistent: bool) -> Run {
             at = last + 500;
         }
     }
-    run
+    run.in_order()
 }
 
 /// A run over the loopback relay.
@@ -151,7 +151,7 @@ pub(crate) fn relayed() -> Run {
         "end of stream",
     );
     run.chunk(ended + 300, Server, ChunkContent::Reset, "", "reset");
-    run
+    run.in_order()
 }
 
 /// A long run of nothing but traffic, with losses, both ways at once.
@@ -180,5 +180,5 @@ pub(crate) fn busy(packets: u64) -> Run {
             run.call(at + 10, from, "write", "1000 bytes", "1000 bytes");
         }
     }
-    run
+    run.in_order()
 }
