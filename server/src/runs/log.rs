@@ -41,6 +41,11 @@ struct Lines {
 }
 
 impl EventLog {
+    /// An empty log that is kept in memory only.
+    pub fn in_memory() -> Self {
+        Self::new(None)
+    }
+
     /// An empty log; what is appended goes to `sink` too.
     pub(crate) fn new(sink: Option<Sink>) -> Self {
         Self {

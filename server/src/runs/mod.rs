@@ -28,7 +28,7 @@ use tokio_util::sync::CancellationToken;
 
 pub use self::{
     log::{EventLog, Progress},
-    recorder::Journal,
+    recorder::{Journal, Recorder},
     store::StoreError,
 };
 use crate::{
@@ -491,7 +491,7 @@ async fn execute(run: Arc<Run>, pending: Pending, config: Config) {
     let journal = lab.journal();
     run.log.begin(header, Arc::clone(&journal));
     let over_limit = CancellationToken::new();
-    let recorder = recorder::Recorder::start(
+    let recorder = Recorder::start(
         Arc::clone(&journal),
         Arc::clone(&run.log),
         config.event_limit,

@@ -174,7 +174,7 @@ impl Default for Journal {
 }
 
 /// The task that turns a journal's reports into a log's events.
-pub(crate) struct Recorder {
+pub struct Recorder {
     stop: CancellationToken,
     task: JoinHandle<Desk>,
     journal: Arc<Journal>,
@@ -189,8 +189,8 @@ struct Desk {
 }
 
 impl Recorder {
-    /// Starts recording. `over_limit` is cancelled when `event_limit` events were recorded.
-    pub(crate) fn start(
+    /// Starts recording, within a tokio runtime. `over_limit` is cancelled when `event_limit` events were recorded.
+    pub fn start(
         journal: Arc<Journal>,
         log: Arc<EventLog>,
         event_limit: u64,
@@ -228,7 +228,7 @@ impl Recorder {
     }
 
     /// Records what is left, and the verdict if there is to be one.
-    pub(crate) async fn finish(self, verdict: bool) {
+    pub async fn finish(self, verdict: bool) {
         self.stop.cancel();
         let Ok(mut desk) = self.task.await else {
             return;

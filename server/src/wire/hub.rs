@@ -371,6 +371,11 @@ impl Exchange {
                     let _ = answer.send(());
                 }
                 Letter::Settle(link, landed) => {
+                    // What a host has sent already, but nobody has read, is on its way too.
+                    let ports = self.links.get(&link).map_or(0, |link| link.ports.len());
+                    for port in 0..ports {
+                        self.collect(link, port);
+                    }
                     let due = self
                         .flights
                         .iter()

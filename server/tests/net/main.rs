@@ -1,0 +1,13 @@
+//! What runs really do, between real namespaces: which packets, in which order, which states,
+//! which errno, at which time.
+//!
+//! Needs network namespaces and TUN devices, so a plain `cargo test` leaves it out;
+//! `cargo xtask test net` runs it, and says so where it cannot.
+
+mod dead_peer;
+mod leaks;
+mod lifecycle;
+mod observed;
+mod rights;
+mod sequential;
+mod wire;

@@ -1,0 +1,178 @@
+//! Runs an experiment and looks at its events.
+
+use std::collections::BTreeMap;
+
+use linger::runs::{Config, Manager};
+use linger_shared::{
+    event::{Event, Fact, HostName, Mode, Observer, Packet, TcpState, Verdict},
+    experiment::Value,
+    protocol::{RunRequest, RunState},
+};
+
+/// Everything that a run recorded.
+pub struct Observed {
+    pub events: Vec<Event>,
+    pub state: RunState,
+}
+
+/// The request for a run with these parameters.
+pub fn request(experiment: &str, params: &[(&str, &str)]) -> RunRequest {
+    RunRequest {
+        experiment: experiment.to_owned(),
+        params: params
+            .iter()
+            .map(|(name, value)| ((*name).to_owned(), Value::Text((*value).to_owned())))
+            .collect(),
+        seed: Some(1),
+        mode: Some(Mode::Packets),
+    }
+}
+
+/// Runs an experiment to its end.
+pub async fn observe(experiment: &str, params: &[(&str, &str)]) -> Observed {
+    observe_while(experiment, params, |_, _, _| {}).await
+}
+
+/// Runs an experiment to its end; `meanwhile` sees each event as it comes, and may act.
+pub async fn observe_while(
+    experiment: &str,
+    params: &[(&str, &str)],
+    mut meanwhile: impl FnMut(&Manager, &str, &Event),
+) -> Observed {
+    let manager = Manager::new(Config::default()).expect("a manager without a data folder");
+    let run = manager
+        .start(&request(experiment, params))
+        .expect("the run starts");
+    let log = manager.log(&run.id).expect("a started run has a log");
+    let mut changes = log.subscribe();
+    let mut events: Vec<Event> = Vec::new();
+    loop {
+        let progress = *changes.borrow_and_update();
+        for line in log.read(events.len() as u64, usize::MAX, usize::MAX) {
+            let event = serde_json::from_str(&line).expect("a recorded event reads back");
+            meanwhile(&manager, &run.id, &event);
+            events.push(event);
+        }
+        if progress.state.is_over() && events.len() as u64 == progress.next {
+            return Observed {
+                events,
+                state: progress.state,
+            };
+        }
+        changes
+            .changed()
+            .await
+            .expect("the log outlives its readers");
+    }
+}
+
+impl Observed {
+    pub fn verdict(&self) -> &Verdict {
+        assert_eq!(self.state, RunState::Finished, "{:?}", self.events.last());
+        match self.events.last().map(|event| &event.fact) {
+            Some(Fact::Verdict(verdict)) => verdict,
+            other => panic!("the last event is no verdict: {other:?}"),
+        }
+    }
+
+    /// `client SYN`, `server SYN, ACK`, ...: each packet in the order of departure.
+    pub fn packets(&self) -> Vec<String> {
+        self.departures()
+            .map(|(_, packet)| format!("{} {}", packet.from, packet.summary))
+            .collect()
+    }
+
+    pub fn departures(&self) -> impl Iterator<Item = (&Event, &Packet)> {
+        self.events.iter().filter_map(|event| match &event.fact {
+            Fact::PacketDeparted(packet) => Some((event, packet)),
+            _ => None,
+        })
+    }
+
+    /// When each packet arrived, by its id.
+    pub fn arrivals(&self) -> BTreeMap<u64, u64> {
+        self.events
+            .iter()
+            .filter_map(|event| match event.fact {
+                Fact::PacketArrived { id } => Some((id, event.at_us)),
+                _ => None,
+            })
+            .collect()
+    }
+
+    /// Ids of the packets that were dropped.
+    pub fn drops(&self) -> Vec<u64> {
+        self.events
+            .iter()
+            .filter_map(|event| match event.fact {
+                Fact::PacketDropped { id, .. } => Some(id),
+                _ => None,
+            })
+            .collect()
+    }
+
+    /// The states that a kernel told of, in order, without repetitions.
+    pub fn states(&self, host: HostName) -> Vec<TcpState> {
+        let mut states: Vec<TcpState> = self
+            .events
+            .iter()
+            .filter(|event| event.seen_by == Observer::Kernel(host))
+            .filter_map(|event| match &event.fact {
+                Fact::Socket(socket) if socket.state != TcpState::Listen => Some(socket.state),
+                Fact::SocketGone { .. } => Some(TcpState::Closed),
+                _ => None,
+            })
+            .collect();
+        states.dedup();
+        states
+    }
+
+    /// A measurement of the verdict: predicted and measured, in microseconds.
+    pub fn measured(&self, name: &str) -> (Option<u64>, Option<u64>) {
+        self.verdict()
+            .measurements
+            .iter()
+            .find(|measurement| measurement.name == name)
+            .map(|measurement| (measurement.predicted_us, measurement.measured_us))
+            .unwrap_or_else(|| panic!("nothing was measured as {name}"))
+    }
+}
+
+/// Asserts that a measured span is what was predicted, within `late_us` and never early.
+///
+/// Linux's timer wheel fires late by up to an eighth of a long timer's length and never early
+/// (kernel/time/timer.c); sockets' deadlines count in ticks of up to 10 ms, so one tick is allowed
+/// below.
+pub fn assert_near(
+    (predicted, measured): (Option<u64>, Option<u64>),
+    expected_us: u64,
+    late_us: u64,
+) {
+    assert_eq!(predicted, Some(expected_us));
+    let measured = measured.expect("it was measured");
+    assert!(
+        measured + 10_000 >= expected_us && measured <= expected_us + late_us,
+        "predicted {expected_us} us, measured {measured} us, allowed {late_us} us late"
+    );
+}
+
+/// The properties that every run's record has, whatever it was about.
+pub fn assert_sound(observed: &Observed) {
+    for (index, event) in observed.events.iter().enumerate() {
+        assert_eq!(event.seq, index as u64, "numbers have no gap");
+    }
+    let arrivals = observed.arrivals();
+    let drops = observed.drops();
+    for (event, packet) in observed.departures() {
+        let arrived = arrivals.get(&packet.id);
+        let dropped = drops.contains(&packet.id);
+        assert!(
+            arrived.is_some() != dropped,
+            "packet {} either arrived or was dropped",
+            packet.id
+        );
+        if let Some(at_us) = arrived {
+            assert!(*at_us >= event.at_us, "no packet arrives before it departs");
+        }
+    }
+}
