@@ -332,7 +332,7 @@ mod tests {
         let (response, body) = ask(&[PAGE], Method::HEAD, "/", &[]).await;
         assert_eq!(
             response.headers()[header::CONTENT_LENGTH],
-            PAGE.identity.len()
+            PAGE.identity.len().to_string().as_str()
         );
         assert!(body.is_empty());
         let (response, _) = ask(&[PAGE], Method::POST, "/", &[]).await;

@@ -180,11 +180,14 @@ async fn send<S: Sink<Message> + Unpin>(
     }
 }
 
+/// Tells how a run stands now; `None` where it has been forgotten.
+type Lookup = Box<dyn Fn(&str) -> Option<RunInfo> + Send>;
+
 /// What is to be said to one viewer, in its order: no events missing, none twice.
 struct Script {
     log: Arc<EventLog>,
     run: RunInfo,
-    refresh: Box<dyn Fn(&str) -> Option<RunInfo> + Send>,
+    refresh: Lookup,
     next: u64,
     greeted: bool,
     header_told: bool,

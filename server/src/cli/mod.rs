@@ -6,7 +6,6 @@
 
 mod doctor;
 mod experiments;
-mod plain;
 mod run;
 mod serve;
 mod signals;

@@ -10,15 +10,17 @@ use std::{
 
 use clap::{Args, ValueEnum};
 use linger_shared::{
+    diagram::text::TextDiagram,
     event::{Event, Fact, Header, Mode},
     experiment::Value,
     protocol::{RunRequest, RunState},
     units::parse_duration,
 };
 
+use tokio::time::sleep;
+
 use super::{
     CliError,
-    plain::TextDiagram,
     signals::{Signal, Signals, exit_at_the_next},
     terminal,
 };
@@ -29,6 +31,13 @@ use crate::{
 
 /// Bounds of what is read from the log at once.
 const BATCH: (usize, usize) = (1_024, 256 * 1024);
+
+/// How often a quiet diagram is brought up to date.
+const TICK: Duration = Duration::from_millis(100);
+
+/// How far the diagram stays behind the run's clock, in microseconds: events reach the log within
+/// a few milliseconds of their time, and a row that was drawn cannot be moved.
+const BEHIND_US: u64 = 100_000;
 
 /// Run an experiment and show what happens while it happens.
 #[derive(Debug, Args)]
@@ -184,6 +193,7 @@ async fn follow(
             changed = progress.changed() => if changed.is_err() {
                 return Ok(ending);
             },
+            () = sleep(TICK) => printer.advance(log.now_us().saturating_sub(BEHIND_US))?,
             signal = signalled => {
                 ending.signal = Some(signal);
                 // The run may have ended in this very moment, and then there is nothing to stop.
@@ -251,6 +261,17 @@ impl Printer {
             Fact::Failure { message } => Some(message),
             _ => None,
         })
+    }
+
+    /// Writes what a quiet run's clock alone completes: rows that were held back, a prediction.
+    fn advance(&mut self, until_us: u64) -> io::Result<()> {
+        match self {
+            Self::Text {
+                diagram: Some(diagram),
+                ..
+            } => write(&diagram.advance(until_us)),
+            _ => Ok(()),
+        }
     }
 
     fn finish(&mut self) -> io::Result<()> {
