@@ -578,7 +578,7 @@ pub struct Measurement {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Verdict {
-    /// `client`, `server`, `both` or `nobody`.
+    /// `client`, `server`, `both` or `nobody`: of several connections, what most of them have.
     pub ended_by: String,
     /// `fin`, `rst`, `timeout` or `silence`.
     pub how: String,

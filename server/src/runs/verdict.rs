@@ -2,8 +2,8 @@
 //!
 //! For each connection the first of these decides: an application that saw ETIMEDOUT (its own
 //! kernel gave up), the first RST on the wire, the first FIN (two that crossed count for both
-//! sides), and otherwise nothing ended it. A run of several connections that ended in different
-//! ways is `mixed`.
+//! sides), and otherwise nothing ended it. A run of several connections is told by what most of
+//! them have; the summary counts each kind.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -191,7 +191,7 @@ impl Witness {
             }
         }
         let (ended_by, how) = self.ending();
-        let summary = self.summary(&ended_by, &how);
+        let summary = self.summary();
         let mut counts = BTreeMap::from([
             ("connections".to_owned(), self.connections.len() as u64),
             ("packets".to_owned(), self.packets),
@@ -222,52 +222,63 @@ impl Witness {
         }
     }
 
+    /// How most of the connections ended; of equally many, what the first of them had.
     fn ending(&self) -> (String, String) {
-        let endings: BTreeSet<(String, &'static str)> = self
-            .connections
-            .values()
-            .map(|connection| connection.ending(&self.timed_out))
-            .collect();
-        let one = |set: BTreeSet<&str>, mixed: &str| match set.len() {
-            0 => None,
-            1 => set.first().map(|&value| value.to_owned()),
-            _ => Some(mixed.to_owned()),
-        };
-        let by = one(endings.iter().map(|(by, _)| by.as_str()).collect(), "both");
-        let how = one(endings.iter().map(|(_, how)| *how).collect(), "mixed");
-        (
-            by.unwrap_or_else(|| "nobody".to_owned()),
-            how.unwrap_or_else(|| "silence".to_owned()),
-        )
+        self.endings()
+            .into_iter()
+            .rev()
+            .max_by_key(|(_, number)| *number)
+            .map_or_else(
+                || ("nobody".to_owned(), "silence".to_owned()),
+                |((by, how), _)| (by, how.to_owned()),
+            )
     }
 
-    fn summary(&self, ended_by: &str, how: &str) -> String {
-        let connections = match self.connections.len() {
-            1 => "the connection".to_owned(),
-            n => format!("the {n} connections"),
-        };
-        let ending = match (ended_by, how) {
-            (_, "silence") => format!("Nobody ended {connections}: it is still open."),
-            ("both", "fin") => format!("Client and server ended {connections} at once, with FIN."),
-            (by, "fin") => format!("The {by} ended {connections} with FIN."),
-            (by, "rst") => format!("The {by} ended {connections} with RST."),
-            (by, "timeout") => {
-                format!("The {by}'s kernel gave {connections} up: ETIMEDOUT.")
+    /// Each way in which connections ended, with how many did, in the order of the first.
+    fn endings(&self) -> Vec<((String, &'static str), usize)> {
+        let mut endings: Vec<((String, &'static str), usize)> = Vec::new();
+        for connection in self.connections.values() {
+            let ending = connection.ending(&self.timed_out);
+            match endings.iter_mut().find(|(known, _)| *known == ending) {
+                Some((_, number)) => *number += 1,
+                None => endings.push((ending, 1)),
             }
-            _ => "The connections ended in different ways.".to_owned(),
-        };
-        let ending = if self.connections.is_empty() {
+        }
+        endings
+    }
+
+    fn summary(&self) -> String {
+        let one = self.connections.len() == 1;
+        let endings: Vec<String> = self
+            .endings()
+            .into_iter()
+            .map(|((by, how), number)| {
+                let which = match number {
+                    1 if one => "the connection".to_owned(),
+                    1 => "one connection".to_owned(),
+                    _ => format!("{number} connections"),
+                };
+                match (by.as_str(), how) {
+                    (_, "silence") if number == 1 => {
+                        format!("Nobody ended {which}: it is still open.")
+                    }
+                    (_, "silence") => format!("Nobody ended {which}: they are still open."),
+                    ("both", _) => format!("Client and server ended {which} at once, with FIN."),
+                    (by, "timeout") => format!("The {by}'s kernel gave up {which}: ETIMEDOUT."),
+                    (by, how) => {
+                        format!("The {by} ended {which} with {}.", how.to_ascii_uppercase())
+                    }
+                }
+            })
+            .collect();
+        let told = if endings.is_empty() {
             "No connection was made.".to_owned()
-        } else if self.connections.len() > 1 {
-            ending
-                .replace("it is still open", "they are still open")
-                .replace("gave the", "gave each of the")
         } else {
-            ending
+            endings.join(" ")
         };
         match &self.stopped {
-            Some(reason) => format!("The run was ended early: {reason}. {ending}"),
-            None => ending,
+            Some(reason) => format!("The run was ended early: {reason}. {told}"),
+            None => told,
         }
     }
 }
@@ -442,6 +453,10 @@ mod tests {
         story.call(HostName::Client, "read", "", None);
         let verdict = story.witness.verdict();
         assert_eq!(verdict.how, "silence");
+        assert_eq!(
+            verdict.summary,
+            "Nobody ended the connection: it is still open."
+        );
         assert_eq!(verdict.outcomes["client"], "still waiting in read()");
     }
 }
