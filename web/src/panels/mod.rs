@@ -1,0 +1,45 @@
+//! Everything around the diagram. Each panel shows a part of the state and says what its user
+//! wants: to the reducer, or, where the server is asked for something, as an [`Order`].
+
+pub(crate) mod actions;
+pub(crate) mod announcer;
+pub(crate) mod catalogue;
+pub(crate) mod explanation;
+pub(crate) mod help;
+pub(crate) mod packet;
+pub(crate) mod packets;
+pub(crate) mod parameters;
+pub(crate) mod sockets;
+pub(crate) mod stage;
+pub(crate) mod top_bar;
+pub(crate) mod verdict;
+
+#[cfg(test)]
+pub(crate) mod tests;
+
+use linger_shared::protocol;
+
+use crate::state::load::Trouble;
+
+/// What only the server can do.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) enum Order {
+    /// Start a run with what the form says.
+    Start,
+    /// Stop the run that is shown.
+    Stop,
+    /// Do something to the run that is shown.
+    Act(protocol::Action),
+    /// Ask for the catalogue again.
+    AskCatalogue,
+}
+
+/// A trouble as a short block of text.
+pub(crate) fn trouble(trouble: &Trouble) -> yew::Html {
+    yew::html! {
+        <>
+            <strong>{ trouble.title.clone() }</strong>
+            <p>{ trouble.detail.clone() }</p>
+        </>
+    }
+}

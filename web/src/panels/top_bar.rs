@@ -1,0 +1,101 @@
+//! The bar at the top: what is shown, Run and Stop, how the page is connected, and the settings.
+
+use yew::prelude::*;
+
+use super::Order;
+use crate::state::{
+    app::{Action, App, Theme},
+    route::Route,
+    run::Run,
+    stream::Link,
+};
+
+/// What the bar is made from.
+#[derive(Properties, PartialEq)]
+pub(crate) struct Props {
+    /// The experiment's title; empty while it is not known.
+    pub(crate) title: AttrValue,
+    /// The run that is shown.
+    pub(crate) run: Option<Run>,
+    /// Whether Run can be pressed.
+    pub(crate) can_start: bool,
+    /// Whether a run was asked for.
+    pub(crate) starting: bool,
+    /// Light or dark.
+    pub(crate) theme: Theme,
+    /// Where what the user does goes.
+    pub(crate) dispatch: UseReducerDispatcher<App>,
+    /// What only the server can do.
+    pub(crate) order: Callback<Order>,
+}
+
+/// The bar. See the module.
+#[component]
+pub(crate) fn TopBar(props: &Props) -> Html {
+    let act = |action: Action| {
+        let dispatch = props.dispatch.clone();
+        move |_: MouseEvent| dispatch.dispatch(action.clone())
+    };
+    let home = {
+        let dispatch = props.dispatch.clone();
+        move |event: MouseEvent| {
+            if !event.ctrl_key() && !event.meta_key() && !event.shift_key() {
+                event.prevent_default();
+                dispatch.dispatch(Action::Navigate(Route::Home));
+            }
+        }
+    };
+    let theme = match props.theme {
+        Theme::System => "Theme: auto",
+        Theme::Light => "Theme: light",
+        Theme::Dark => "Theme: dark",
+    };
+    html! {
+        <header class="top">
+            <a class="brand" href="/" onclick={home}>{ "Linger" }</a>
+            <h1>{ props.title.clone() }</h1>
+            { run_button(props) }
+            if let Some(run) = &props.run {
+                <span class={classes!("link", link_class(run.link))} title={run.link.meaning()}>
+                    { run.link.word() }
+                </span>
+                <span class="run-id" title="The run's id">{ run.id.clone() }</span>
+            }
+            <span class="gap" />
+            <button type="button" class="quiet" onclick={act(Action::Theme(props.theme.next()))}>
+                { theme }
+            </button>
+            <button type="button" class="quiet keys" onclick={act(Action::Help(true))}
+                title="The list of keys (?)">{ "Keys" }</button>
+        </header>
+    }
+}
+
+fn run_button(props: &Props) -> Html {
+    let order = |order: Order| {
+        let emit = props.order.clone();
+        move |_: MouseEvent| emit.emit(order)
+    };
+    if props.run.as_ref().is_some_and(Run::is_live) {
+        html! {
+            <button type="button" class="stop" onclick={order(Order::Stop)}>{ "Stop" }</button>
+        }
+    } else {
+        html! {
+            <button type="button" class="run" disabled={!props.can_start}
+                onclick={order(Order::Start)}>
+                { if props.starting { "Starting \u{2026}" } else { "Run" } }
+            </button>
+        }
+    }
+}
+
+fn link_class(link: Link) -> &'static str {
+    match link {
+        Link::Live => "live",
+        Link::Replay => "replay",
+        Link::Queued | Link::Connecting => "waiting",
+        Link::Reconnecting => "warning",
+        Link::Offline | Link::Outdated | Link::Lost => "trouble",
+    }
+}

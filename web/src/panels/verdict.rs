@@ -1,0 +1,149 @@
+//! The verdict: who ended the connection, how, what each application saw, and what was predicted
+//! beside what was measured.
+
+use linger_shared::{
+    event::{Measurement, Verdict},
+    units::human,
+};
+use yew::prelude::*;
+
+/// What the verdict is made from.
+#[derive(Properties, PartialEq)]
+pub(crate) struct Props {
+    /// The outcome of the run.
+    pub(crate) verdict: Verdict,
+    /// By whom or what the run was ended early.
+    pub(crate) stopped: Option<AttrValue>,
+}
+
+/// The verdict. See the module.
+#[component]
+pub(crate) fn VerdictPanel(props: &Props) -> Html {
+    let verdict = &props.verdict;
+    html! {
+        <section class="verdict" aria-label="Verdict">
+            <div class="outcome">
+                <h2>{ "Verdict" }</h2>
+                <p class="summary">{ verdict.summary.clone() }</p>
+                if let Some(reason) = &props.stopped {
+                    <p class="hint">{ format!("The run ended before its script: {reason}.") }</p>
+                }
+                <dl class="fields">
+                    <dt>{ "Ended by" }</dt><dd>{ verdict.ended_by.clone() }</dd>
+                    <dt>{ "How" }</dt><dd>{ how(&verdict.how) }</dd>
+                    { for verdict.outcomes.iter().map(|(host, saw)| html! {
+                        <><dt>{ format!("The {host} saw") }</dt><dd>{ saw.clone() }</dd></>
+                    }) }
+                </dl>
+            </div>
+            <div class="figures">
+                { measurements(&verdict.measurements) }
+                <dl class="tally">
+                    { for verdict.counts.iter().map(|(name, number)| html! {
+                        <div><dt>{ name.replace(':', " of ").replace('_', " ") }</dt>
+                            <dd>{ *number }</dd></div>
+                    }) }
+                </dl>
+            </div>
+        </section>
+    }
+}
+
+fn how(how: &str) -> String {
+    match how {
+        "fin" => "FIN, an orderly close".to_owned(),
+        "rst" => "RST, an abort".to_owned(),
+        "timeout" => "a time-out".to_owned(),
+        "silence" => "not at all: silence".to_owned(),
+        other => other.to_owned(),
+    }
+}
+
+fn measurements(measurements: &[Measurement]) -> Html {
+    if measurements.is_empty() {
+        return Html::default();
+    }
+    let span =
+        |span: Option<u64>, otherwise: &str| span.map_or_else(|| otherwise.to_owned(), human);
+    html! {
+        <table class="measurements">
+            <caption class="sr-only">{ "Predicted beside measured" }</caption>
+            <thead>
+                <tr>
+                    <th scope="col"></th>
+                    <th scope="col">{ "Predicted" }</th>
+                    <th scope="col">{ "Measured" }</th>
+                    <th scope="col">{ "Difference" }</th>
+                </tr>
+            </thead>
+            <tbody>
+                { for measurements.iter().map(|measurement| html! {
+                    <tr>
+                        <th scope="row">{ measurement.name.clone() }</th>
+                        <td>{ span(measurement.predicted_us, "\u{2013}") }</td>
+                        <td>{ span(measurement.measured_us, "did not happen") }</td>
+                        <td>{ difference(measurement) }</td>
+                    </tr>
+                }) }
+            </tbody>
+        </table>
+    }
+}
+
+/// By how much the measurement missed the prediction, and which share of it that is.
+fn difference(measurement: &Measurement) -> String {
+    let (Some(predicted), Some(measured)) = (measurement.predicted_us, measurement.measured_us)
+    else {
+        return "\u{2013}".to_owned();
+    };
+    let sign = if measured < predicted {
+        "\u{2212}"
+    } else {
+        "+"
+    };
+    let missed = measured.abs_diff(predicted);
+    if predicted == 0 {
+        return format!("{sign}{}", human(missed));
+    }
+    let share = missed as f64 / predicted as f64 * 100.0;
+    format!("{sign}{} ({share:.1} %)", human(missed))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{panels::tests::render, state::samples};
+    use linger_shared::event::Fact;
+
+    #[tokio::test]
+    async fn the_verdict_shows_predicted_beside_measured() {
+        let events = samples::dead_peer();
+        let Some(Fact::Verdict(verdict)) = events.last().map(|event| event.fact.clone()) else {
+            panic!("the sample ends with a verdict");
+        };
+        let text = render(html! { <VerdictPanel {verdict} stopped={None::<AttrValue>} /> }).await;
+        for part in ["5.000 s", "+100 us (0.0 %)", "ETIMEDOUT", "a time-out"] {
+            assert!(text.contains(part), "{part} in {text}");
+        }
+    }
+
+    #[test]
+    fn what_did_not_happen_has_no_difference() {
+        let measurement = Measurement {
+            name: "detection".to_owned(),
+            predicted_us: Some(5_000_000),
+            measured_us: None,
+        };
+        assert_eq!(difference(&measurement), "\u{2013}");
+    }
+
+    #[test]
+    fn an_early_measurement_has_a_minus() {
+        let measurement = Measurement {
+            name: "detection".to_owned(),
+            predicted_us: Some(100),
+            measured_us: Some(90),
+        };
+        assert_eq!(difference(&measurement), "\u{2212}10 us (10.0 %)");
+    }
+}

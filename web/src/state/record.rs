@@ -1,0 +1,149 @@
+//! Everything that came of one run: its events, and the model of them that is drawn.
+//!
+//! A record only grows. It is shared between the states of the page instead of being copied with
+//! each of them; a revision number tells the states apart.
+
+use std::{
+    cell::{Ref, RefCell},
+    collections::BTreeSet,
+    rc::Rc,
+};
+
+use linger_shared::{
+    diagram::Model,
+    event::{Event, Fact, Header, HostName},
+};
+
+/// The events of a run and their model.
+#[derive(Debug)]
+pub struct Record {
+    model: Model,
+    events: Vec<Event>,
+    cuts: BTreeSet<HostName>,
+}
+
+impl Record {
+    /// A record without events.
+    pub fn new(header: &Header) -> Self {
+        Self {
+            model: Model::new(header),
+            events: Vec::new(),
+            cuts: BTreeSet::new(),
+        }
+    }
+
+    /// Takes the events that are new: those with the next expected numbers. Others are passed
+    /// over, so that pushing a batch twice is the same as pushing it once.
+    pub fn push(&mut self, events: Vec<Event>) {
+        for event in events {
+            if event.seq == self.events.len() as u64 {
+                if let Fact::Rule { from, active, .. } = &event.fact {
+                    if *active {
+                        self.cuts.insert(*from);
+                    } else {
+                        self.cuts.remove(from);
+                    }
+                }
+                self.model.push(&event);
+                self.events.push(event);
+            }
+        }
+    }
+
+    /// What is drawn.
+    pub fn model(&self) -> &Model {
+        &self.model
+    }
+
+    /// The event with this number.
+    pub fn event(&self, seq: u64) -> Option<&Event> {
+        self.events.get(usize::try_from(seq).ok()?)
+    }
+
+    /// How many events there are.
+    pub fn len(&self) -> usize {
+        self.events.len()
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.events.is_empty()
+    }
+
+    /// Hosts whose packets some rule of the wire concerns at present.
+    pub fn cuts(&self) -> &BTreeSet<HostName> {
+        &self.cuts
+    }
+}
+
+/// A record as one state of the page knows it.
+#[derive(Debug, Clone)]
+pub struct Shared {
+    record: Rc<RefCell<Record>>,
+    revision: u64,
+}
+
+impl Shared {
+    /// A new record.
+    pub fn new(header: &Header) -> Self {
+        Self {
+            record: Rc::new(RefCell::new(Record::new(header))),
+            revision: 0,
+        }
+    }
+
+    /// Takes a batch and becomes the next revision.
+    pub fn push(&mut self, events: Vec<Event>) {
+        self.record.borrow_mut().push(events);
+        self.revision += 1;
+    }
+
+    /// The record, for as long as one frame or one reduction takes.
+    pub fn borrow(&self) -> Ref<'_, Record> {
+        self.record.borrow()
+    }
+
+    /// Grows with every batch.
+    pub fn revision(&self) -> u64 {
+        self.revision
+    }
+}
+
+impl PartialEq for Shared {
+    fn eq(&self, other: &Self) -> bool {
+        Rc::ptr_eq(&self.record, &other.record) && self.revision == other.revision
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::state::samples;
+
+    #[test]
+    fn a_batch_that_comes_twice_counts_once() {
+        let mut shared = Shared::new(&samples::header());
+        let events = samples::handshake();
+        shared.push(events.clone());
+        let counts = shared.borrow().model().counts();
+        shared.push(events.clone());
+        assert_eq!(shared.borrow().len(), events.len());
+        assert_eq!(shared.borrow().model().counts(), counts);
+    }
+
+    #[test]
+    fn events_after_a_gap_are_passed_over() {
+        let mut shared = Shared::new(&samples::header());
+        shared.push(samples::handshake().split_off(2));
+        assert!(shared.borrow().is_empty());
+    }
+
+    #[test]
+    fn revisions_tell_states_of_one_record_apart() {
+        let mut shared = Shared::new(&samples::header());
+        let before = shared.clone();
+        assert_eq!(before, shared);
+        shared.push(samples::handshake());
+        assert_ne!(before, shared);
+    }
+}
