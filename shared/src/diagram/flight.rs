@@ -100,6 +100,11 @@ pub struct Segment {
 }
 
 impl Segment {
+    /// Whether it carries anything that is acknowledged: data, a SYN or a FIN.
+    pub fn takes_sequence_space(&self) -> bool {
+        self.payload > 0 || self.flags.syn || self.flags.fin
+    }
+
     /// The sequence number after this segment: SYN and FIN count as one byte each (RFC 9293,
     /// section 3.4).
     pub fn next_seq(&self) -> u32 {

@@ -477,3 +477,35 @@ fn the_sockets_table_is_as_of_any_moment() {
     assert_eq!(after.len(), 1, "the server's socket is gone");
     assert_eq!(after[0].snapshot.state, TcpState::TimeWait);
 }
+
+#[test]
+fn a_packet_is_related_to_its_ack_and_its_other_transmissions() {
+    let mut run = Run::new("sandbox", 20_000);
+    let hello = run.depart(0, Client, "PSH,ACK", 5, Role::Ordinary, "5 bytes");
+    run.drop_packet(10_000, hello, 0.5);
+    let bare = run.depart(100_000, Server, "ACK", 0, Role::Ordinary, "ACK");
+    run.arrive(120_000, bare);
+    let again = Role::Retransmission { nth: 1 };
+    let again = run.depart(220_000, Client, "PSH,ACK", 5, again, "5 bytes");
+    run.arrive(240_000, again);
+    let ack = run.depart(240_100, Server, "ACK", 0, Role::Ordinary, "ACK");
+    run.arrive(260_100, ack);
+    // The builder writes `ack` 1; this one acknowledges the five bytes from 1 on.
+    for event in &mut run.events {
+        if let linger_shared::event::Fact::PacketDeparted(packet) = &mut event.fact
+            && packet.id == ack
+            && let Some(tcp) = &mut packet.tcp
+        {
+            tcp.ack = 6;
+        }
+    }
+    let model = run.model();
+    assert_eq!(
+        model.related(hello),
+        [again],
+        "what was lost was not acknowledged"
+    );
+    assert_eq!(model.related(again), [hello, ack]);
+    assert!(model.related(bare).is_empty());
+    assert!(model.related(99).is_empty());
+}

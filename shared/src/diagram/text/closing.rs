@@ -38,7 +38,7 @@ pub(super) fn opening(header: &Header, columns: usize) -> Vec<String> {
     lines.push(String::new());
     for legend in [
         "Time runs down; a packet has a row where it leaves and one where it arrives.",
-        "=== data, --- no data, - - sent again, x dropped, o call, ! error, [SOCKET STATE]",
+        "=== data, --- no data, - - sent again, x dropped, o call, ! error, [STATE]",
     ] {
         lines.extend(wrapped(legend, columns));
     }

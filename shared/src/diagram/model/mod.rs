@@ -5,16 +5,18 @@
 //! a panic: times are clamped to [`LONGEST_US`], an end waits for its departure, and the first of
 //! two departures with one id counts.
 
+mod queries;
+
 use std::collections::{BTreeSet, HashMap};
 
 use crate::event::{Event, Fact, Header, HostName, Observer, Verdict};
 
 use super::{
-    flight::{End, Flight, Importance},
+    flight::{End, Flight},
     idle::Idle,
-    notes::{NoteFact, Notes},
-    rules::{RuleFact, Rules},
-    sockets::{SocketRow, Sockets, StateChange, StateSpan},
+    notes::Notes,
+    rules::Rules,
+    sockets::{Sockets, StateChange},
     spans::SpanIndex,
 };
 
@@ -23,9 +25,6 @@ pub const LONGEST_US: u64 = 3_155_760_000_000_000;
 
 /// How many delays the typical one is taken from.
 const DELAYS: usize = 31;
-
-/// How long a packet whose delay is not known counts as being in flight, in microseconds.
-const PATIENCE_US: u64 = 10_000_000;
 
 /// Where a part of the experiment begins.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -72,7 +71,8 @@ pub struct Model {
     /// Flights that ended, by importance.
     ended: [SpanIndex; 3],
     in_flight: BTreeSet<(u64, u32)>,
-    connections: BTreeSet<u32>,
+    /// Positions in `flights` of each connection's segments, as they were reported.
+    connections: HashMap<u32, Vec<u32>>,
     /// The first delays of the run, sorted, in microseconds.
     delays: Vec<u64>,
     /// The last delay from a host to another.
@@ -101,7 +101,7 @@ impl Model {
             by_departure: Vec::new(),
             ended: Default::default(),
             in_flight: BTreeSet::new(),
-            connections: BTreeSet::new(),
+            connections: HashMap::new(),
             delays: Vec::new(),
             last_delay: HashMap::new(),
             chapters: Vec::new(),
@@ -219,7 +219,10 @@ impl Model {
         self.counts.bytes += u64::from(flight.length);
         self.counts.retransmissions += u64::from(flight.is_retransmission());
         if let Some(connection) = flight.connection {
-            self.connections.insert(connection);
+            self.connections
+                .entry(connection)
+                .or_default()
+                .push(position);
             self.counts.connections = self.connections.len() as u64;
         }
         let (id, departed) = (flight.id, flight.departed_us);
@@ -260,199 +263,5 @@ impl Model {
         self.ended[flight.importance() as usize].insert(departed, at_us, position);
         self.in_flight.remove(&(departed, position));
         self.idle.mark(departed, at_us);
-    }
-
-    /// What was known before the first event.
-    pub fn header(&self) -> &Header {
-        &self.header
-    }
-
-    /// What was counted so far.
-    pub fn counts(&self) -> Counts {
-        self.counts
-    }
-
-    /// The time of the latest event, in microseconds.
-    pub fn last_us(&self) -> u64 {
-        self.last_us
-    }
-
-    /// The latest moment that a picture has to show: an event or a prediction, in microseconds.
-    pub fn extent_us(&self) -> u64 {
-        self.last_us.max(self.rules.last_us())
-    }
-
-    /// How many packets (or chunks) left a host.
-    pub fn packet_count(&self) -> usize {
-        self.by_departure.len()
-    }
-
-    /// All packets (or chunks) in the order in which they left.
-    pub fn packets(&self) -> impl DoubleEndedIterator<Item = &Flight> + ExactSizeIterator {
-        self.by_departure
-            .iter()
-            .map(|&position| &self.flights[position as usize])
-    }
-
-    /// The packet at a position in the order in which they left.
-    pub fn packet_at(&self, position: usize) -> Option<&Flight> {
-        let flight = *self.by_departure.get(position)?;
-        self.flights.get(flight as usize)
-    }
-
-    /// The position of the first packet that left at `at_us` or later; the count where none did.
-    pub fn position_at(&self, at_us: u64) -> usize {
-        self.by_departure
-            .partition_point(|&p| self.flights[p as usize].departed_us < at_us)
-    }
-
-    /// The position of a packet in the order in which they left.
-    pub fn position_of(&self, id: u64) -> Option<usize> {
-        let &position = self.by_id.get(&id)?;
-        let first = self.position_at(self.flights[position as usize].departed_us);
-        self.by_departure[first..]
-            .iter()
-            .position(|&other| other == position)
-            .map(|offset| first + offset)
-    }
-
-    /// The packet (or chunk) with this id.
-    pub fn packet(&self, id: u64) -> Option<&Flight> {
-        let &position = self.by_id.get(&id)?;
-        self.flights.get(position as usize)
-    }
-
-    /// The parts of the experiment, sorted by time.
-    pub fn chapters(&self) -> &[Chapter] {
-        &self.chapters
-    }
-
-    /// What applications did and saw and what was done to the wire, sorted by time, without calls
-    /// that have not come back.
-    pub fn notes(&self) -> &[NoteFact] {
-        self.notes.all()
-    }
-
-    /// Calls made between two moments that have not come back, the latest first.
-    pub fn pending_calls(&self, first: u64, last: u64) -> impl Iterator<Item = &NoteFact> {
-        self.notes.pending(first, last)
-    }
-
-    /// Predicted and measured moments, sorted by time.
-    pub fn rules(&self) -> &[RuleFact] {
-        self.rules.all()
-    }
-
-    /// Every socket that was known at `at_us`, as last told, in the order in which they appeared.
-    pub fn sockets_at(&self, at_us: u64) -> Vec<SocketRow<'_>> {
-        self.sockets.at(at_us)
-    }
-
-    /// Remarks for the reader, with their times in microseconds.
-    pub fn remarks(&self) -> &[(u64, String)] {
-        &self.remarks
-    }
-
-    /// By whom or what the run was ended before its script was done.
-    pub fn stopped(&self) -> Option<&str> {
-        self.stopped.as_deref()
-    }
-
-    /// What the laboratory failed at: then nothing may be concluded from the run.
-    pub fn failure(&self) -> Option<&str> {
-        self.failure.as_deref()
-    }
-
-    /// The outcome, once there is one.
-    pub fn verdict(&self) -> Option<&Verdict> {
-        self.verdict.as_deref()
-    }
-
-    /// The median of the run's first one-way delays, in microseconds.
-    pub fn typical_delay_us(&self) -> Option<u64> {
-        self.delays.get(self.delays.len() / 2).copied()
-    }
-
-    /// How long a packet from one host to another took last, in microseconds; where none went that
-    /// way yet, the run's typical delay.
-    pub fn delay_us(&self, from: HostName, to: HostName) -> Option<u64> {
-        self.last_delay
-            .get(&(from, to))
-            .copied()
-            .or_else(|| self.typical_delay_us())
-    }
-
-    /// The longest of the last delays, in microseconds; 0 where nothing arrived yet.
-    pub(super) fn longest_last_delay_us(&self) -> u64 {
-        self.last_delay.values().copied().max().unwrap_or(0)
-    }
-
-    /// Until when something is thought to be in flight at `now`: a packet overdue by several
-    /// delays is lost, and waiting for it is idle time.
-    pub(super) fn busy_until(&self, now: u64) -> u64 {
-        self.in_flight
-            .range(..=(now, u32::MAX))
-            .rev()
-            .take(64)
-            .map(|(departed, position)| {
-                let flight = &self.flights[*position as usize];
-                let patience = self
-                    .delay_us(flight.from, flight.to)
-                    .map_or(PATIENCE_US, |delay| delay.saturating_mul(4));
-                departed.saturating_add(patience).min(now)
-            })
-            .max()
-            .unwrap_or(0)
-    }
-
-    pub(super) fn idle(&self) -> &Idle {
-        &self.idle
-    }
-
-    /// At most `limit` ended flights that touch `first..=last`, the most important first, and how
-    /// many were left out.
-    pub(super) fn ended_in(&self, first: u64, last: u64, limit: usize) -> (Vec<&Flight>, usize) {
-        let mut chosen = Vec::new();
-        let mut touching = 0;
-        for class in Importance::ALL {
-            let index = &self.ended[class as usize];
-            touching += index.count(first, last);
-            let room = limit - chosen.len();
-            chosen.extend(
-                index
-                    .select(first, last, room)
-                    .into_iter()
-                    .map(|position| &self.flights[position as usize]),
-            );
-        }
-        let hidden = touching.saturating_sub(chosen.len());
-        (chosen, hidden)
-    }
-
-    /// Flights in flight that left between two moments, the latest first.
-    pub(super) fn flying_in(&self, first: u64, last: u64) -> impl Iterator<Item = &Flight> {
-        self.in_flight
-            .range((first, 0)..=(last.max(first), u32::MAX))
-            .rev()
-            .map(|(_, position)| &self.flights[*position as usize])
-    }
-
-    pub(super) fn states(
-        &self,
-        host: HostName,
-        slot: usize,
-        first: u64,
-        last: u64,
-    ) -> &[StateSpan] {
-        self.sockets.states(host, slot, first, last)
-    }
-
-    /// How many connections have had bands side by side along a host's lifeline.
-    pub fn band_slots(&self, host: HostName) -> usize {
-        self.sockets.slots_used(host)
-    }
-
-    pub(super) fn connection_name(&self, span: &StateSpan) -> &str {
-        self.sockets.connection(span.life)
     }
 }
