@@ -76,7 +76,16 @@ impl Server {
         }
     }
 
-    /// Starts it again after [`stop`](Self::stop), at the same address and with the same data.
+    /// Ends it at once, as a crash or a power failure would.
+    ///
+    /// # Errors
+    /// When the process cannot be ended.
+    pub fn kill(&mut self) -> Result<()> {
+        self.process.kill().context("kill the server")?;
+        self.process.wait().context("wait for the server").map(drop)
+    }
+
+    /// Starts it again after [`stop`](Self::stop) or [`kill`](Self::kill), at the same address and with the same data.
     ///
     /// # Errors
     /// As [`start`](Self::start).

@@ -1,0 +1,11 @@
+//! The whole way: the page in a real Chromium, the server that carries it, real packets.
+//!
+//! Each test has a server and a browser of its own, and fails on any error that the page reports.
+
+mod form;
+mod keyboard;
+mod narrow;
+mod resume;
+mod run;
+mod truth;
+mod visit;
