@@ -372,6 +372,9 @@ async fn the_openapi_document_describes_the_routes_that_there_are() {
             "{reference} leads nowhere"
         );
     }
+    let value = document
+        .pointer("/components/schemas/RunRequest/properties/params/additionalProperties/$ref");
+    assert_eq!(value, Some(&json!("#/components/schemas/Value")));
     for schema in [
         "Event",
         "Fact",

@@ -166,6 +166,7 @@ pub struct Header {
     /// The experiment's title.
     pub title: String,
     /// Every parameter with the value that was used, defaults included.
+    #[cfg_attr(feature = "openapi", schema(value_type = BTreeMap<String, crate::experiment::ParamValue>))]
     pub params: BTreeMap<String, Value>,
     /// What every random choice of the run is derived from.
     pub seed: u64,

@@ -27,6 +27,10 @@ pub enum Value {
     Text(String),
 }
 
+/// [`Value`] under a name of its own: in a schema, utoipa takes `Value` for any JSON.
+#[cfg(feature = "openapi")]
+pub(crate) type ParamValue = Value;
+
 impl fmt::Display for Value {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -64,10 +68,13 @@ pub struct Param {
     /// What a number counts (`probes`), or the suffixes that a duration takes; null otherwise.
     pub unit: Option<String>,
     /// The smallest value that is accepted; null where order means nothing.
+    #[cfg_attr(feature = "openapi", schema(value_type = Option<ParamValue>))]
     pub min: Option<Value>,
     /// The largest value that is accepted.
+    #[cfg_attr(feature = "openapi", schema(value_type = Option<ParamValue>))]
     pub max: Option<Value>,
     /// The value that is used when none is given.
+    #[cfg_attr(feature = "openapi", schema(value_type = ParamValue))]
     pub default: Value,
     /// The names of a choice; empty for other types.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -233,6 +240,7 @@ pub struct Preset {
     /// What it stands for.
     pub description: String,
     /// The values that differ from the defaults.
+    #[cfg_attr(feature = "openapi", schema(value_type = BTreeMap<String, ParamValue>))]
     pub values: BTreeMap<String, Value>,
 }
 
@@ -396,7 +404,9 @@ pub fn nearest<'a>(name: &str, candidates: impl IntoIterator<Item = &'a str>) ->
             let related = candidate.contains(name) || name.contains(candidate);
             (if related { distance.min(1) } else { distance }, candidate)
         })
-        .filter(|(distance, candidate)| !name.is_empty() && *distance <= candidate.len().div_ceil(3))
+        .filter(|(distance, candidate)| {
+            !name.is_empty() && *distance <= candidate.len().div_ceil(3)
+        })
         .min_by_key(|(distance, _)| *distance)
         .map(|(_, candidate)| candidate)
 }

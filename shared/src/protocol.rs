@@ -68,6 +68,7 @@ pub struct RunRequest {
     pub experiment: String,
     /// Values that differ from the defaults.
     #[serde(default)]
+    #[cfg_attr(feature = "openapi", schema(value_type = BTreeMap<String, crate::experiment::ParamValue>))]
     pub params: BTreeMap<String, Value>,
     /// What every random choice is derived from; chosen by the server where it is absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]

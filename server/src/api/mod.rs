@@ -42,6 +42,10 @@ use crate::runs::Manager;
 /// The largest body that is read, in bytes. A request to run something is a few hundred.
 pub const BODY_LIMIT: usize = 64 * 1024;
 
+/// What the kernel may hold for one viewer, in bytes: a ping stands behind it, so that on a slow
+/// link more would make a viewer look dead that is only far behind.
+const SEND_BUFFER: usize = 256 * 1024;
+
 /// How long [`serve`] waits for what is still being sent when it ends.
 const FAREWELL: Duration = Duration::from_secs(3);
 
@@ -98,7 +102,9 @@ pub async fn serve(
         let keepalive = TcpKeepalive::new()
             .with_time(Duration::from_secs(60))
             .with_interval(Duration::from_secs(15));
-        let _ = SockRef::from(&*stream).set_tcp_keepalive(&keepalive);
+        let socket = SockRef::from(&*stream);
+        let _ = socket.set_tcp_keepalive(&keepalive);
+        let _ = socket.set_send_buffer_size(SEND_BUFFER);
     });
     let (ending, ended) = tokio::sync::oneshot::channel::<()>();
     let server = axum::serve(listener, app).with_graceful_shutdown(async move {
