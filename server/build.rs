@@ -1,5 +1,6 @@
-//! Decides two things before the server is compiled: whether it can have hosts of its own
-//! (`cfg(linger_packets)`), and which front-end it carries inside.
+//! Decides three things before the server is compiled: whether it can have hosts of its own
+//! (`cfg(linger_packets)`), which versions of libraries its runs record, and which front-end it
+//! carries inside.
 //!
 //! The front-end is the folder that `LINGER_WEB_DIST` names; `cargo xtask play` builds it and sets
 //! the variable. Without it the server has no front-end and says so on its page. Every file goes
@@ -24,6 +25,11 @@ fn main() {
         println!("cargo::rustc-cfg=linger_packets");
     }
 
+    for library in ["axum", "hyper", "hyper-util", "tokio"] {
+        let name = library.replace('-', "_").to_ascii_uppercase();
+        println!("cargo::rustc-env=LINGER_{name}_VERSION={}", locked(library));
+    }
+
     println!("cargo::rerun-if-env-changed={VARIABLE}");
     let table = match env::var_os(VARIABLE).filter(|folder| !folder.is_empty()) {
         Some(folder) => {
@@ -41,6 +47,21 @@ fn main() {
     let out = PathBuf::from(env::var_os("OUT_DIR").expect("cargo sets OUT_DIR"));
     let path = out.join("assets.rs");
     fs::write(&path, table).unwrap_or_else(|error| panic!("write {}: {error}", path.display()));
+}
+
+/// The version of a library that Cargo.lock holds: runs record what took part in them.
+fn locked(library: &str) -> String {
+    let lock = Path::new("../Cargo.lock");
+    println!("cargo::rerun-if-changed={}", lock.display());
+    let named = format!("name = \"{library}\"");
+    fs::read_to_string(lock)
+        .ok()
+        .and_then(|text| {
+            let mut lines = text.lines().skip_while(|line| *line != named);
+            let version = lines.nth(1)?.strip_prefix("version = \"")?;
+            Some(version.trim_end_matches('"').to_owned())
+        })
+        .unwrap_or_else(|| "unknown".to_owned())
 }
 
 /// The front-end's files as an expression of type `&[Asset]`.

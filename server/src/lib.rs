@@ -1,6 +1,6 @@
 //! Linger's backend: real experiments between real kernel TCP stacks, recorded and streamed.
 //!
-//! Dependencies point one way: `cli, api -> runs -> experiments -> endpoints -> hosts, wire`.
+//! Dependencies point one way: `cli, api -> runs -> experiments -> lab -> endpoints, hosts, wire -> journal`.
 //! `ARCHITECTURE.md` at the root of the repository is the map.
 
 pub mod api;
@@ -11,6 +11,7 @@ pub mod endpoints;
 pub mod experiments;
 pub mod export;
 pub mod hosts;
+pub mod journal;
 pub mod lab;
 pub mod runs;
 pub mod wire;

@@ -13,7 +13,8 @@ use std::{
 use futures_util::TryStreamExt;
 use linger::{
     hosts::{Host, HostPlan, Interface, configure},
-    runs::{EventLog, Journal, Recorder},
+    journal::Journal,
+    runs::{EventLog, Recorder},
     wire::{PacketLink, Port, Rules},
 };
 use linger_shared::event::HostName;
@@ -27,11 +28,11 @@ const SERVER: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 1);
 const VETH: [Ipv4Addr; 2] = [Ipv4Addr::new(203, 0, 113, 1), Ipv4Addr::new(203, 0, 113, 2)];
 
 /// Two hosts, and whatever joins them.
-pub struct Ground {
+pub(crate) struct Ground {
     link: Option<PacketLink>,
     recorder: Option<Recorder>,
     /// What was recorded, and the clock of it.
-    pub log: Arc<EventLog>,
+    pub(crate) log: Arc<EventLog>,
     client: Host,
     server: Host,
     addresses: [Ipv4Addr; 2],
@@ -49,7 +50,7 @@ fn host(name: HostName, address: Ipv4Addr) -> (Host, linger::hosts::Tun) {
 
 impl Ground {
     /// Two hosts joined by the wire with a delay in either direction. Recorded within a runtime.
-    pub fn wire(delay: Duration, recorded: bool) -> Self {
+    pub(crate) fn wire(delay: Duration, recorded: bool) -> Self {
         let journal = Arc::new(Journal::new());
         let log = Arc::new(EventLog::in_memory());
         let rules = Rules::new(Arc::clone(&journal));
@@ -85,7 +86,7 @@ impl Ground {
     }
 
     /// Two hosts joined by a veth pair: what the kernel does alone.
-    pub fn veth() -> Self {
+    pub(crate) fn veth() -> Self {
         let (client, _) = host(HostName::Client, CLIENT);
         let (server, _) = host(HostName::Server, SERVER);
         let namespace = server
@@ -120,7 +121,7 @@ impl Ground {
     }
 
     /// A UDP socket on each host, connected to each other.
-    pub fn sockets(&self) -> (UdpSocket, UdpSocket) {
+    pub(crate) fn sockets(&self) -> (UdpSocket, UdpSocket) {
         let bound = |host: &Host, address: Ipv4Addr| {
             let socket = host
                 .run_blocking(move || UdpSocket::bind((address, 0)))
@@ -141,7 +142,7 @@ impl Ground {
     }
 
     /// Ends the recording; every event is in the log when this returns.
-    pub async fn recorded(mut self) -> Arc<EventLog> {
+    pub(crate) async fn recorded(mut self) -> Arc<EventLog> {
         if let Some(link) = &self.link {
             link.settled().await;
         }

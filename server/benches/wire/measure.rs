@@ -29,7 +29,7 @@ const WINDOW: u64 = 256;
 const DELAY: Duration = Duration::from_millis(20);
 const DELAYED: usize = 1_000;
 
-pub fn all() {
+pub(crate) fn all() {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(1)
         .enable_all()

@@ -24,8 +24,8 @@ use tower_service::Service;
 
 use super::{connect_recorded, errno_name};
 use crate::{
+    journal::Journal,
     lab::{Listener, Stack},
-    runs::Journal,
 };
 
 /// Serves an axum application on a listener until the run is over.

@@ -9,12 +9,6 @@ pub use self::{
     tcp::{Connection, KeepAlive, ReadOutcome},
 };
 
-/// The version of axum that serves.
-pub const AXUM_VERSION: &str = "0.8";
-
-/// The version of hyper that asks and serves.
-pub const HYPER_VERSION: &str = "1";
-
 use std::io;
 
 /// The errno's name of a failed call, as manual pages write it; the error's own words where it has

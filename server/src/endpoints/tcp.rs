@@ -11,8 +11,8 @@ use tokio::{
 
 use super::errno_name;
 use crate::{
+    journal::Journal,
     lab::{LabError, Leftovers, Listener, Stack},
-    runs::Journal,
 };
 
 /// Keep-alive as a socket is given it (tcp(7): TCP_KEEPIDLE, TCP_KEEPINTVL, TCP_KEEPCNT).

@@ -27,7 +27,7 @@ pub use self::{
 };
 use crate::{
     hosts::{self, Tables},
-    runs::{self, Journal},
+    journal::Journal,
     wire::{Cut, Rules},
 };
 
@@ -131,15 +131,6 @@ impl Lab {
             Arc::clone(&rules),
         )
         .await?;
-        let mut versions = runs::versions();
-        if setup.descriptor.family == "HTTP" {
-            // The versions that Cargo.lock holds; a test compares them.
-            versions.insert("axum".to_owned(), crate::endpoints::AXUM_VERSION.to_owned());
-            versions.insert(
-                "hyper".to_owned(),
-                crate::endpoints::HYPER_VERSION.to_owned(),
-            );
-        }
         let header = Header {
             protocol_version: PROTOCOL_VERSION,
             run: setup.run,
@@ -154,7 +145,7 @@ impl Lab {
                 .saturating_sub(journal.now_us() / 1_000),
             kernel: hosts::kernel_release(),
             hosts: ground.hosts(),
-            versions,
+            versions: versions(),
         };
         let lab = Self {
             journal,
@@ -341,4 +332,17 @@ fn connections(tables: &Tables, host: HostName) -> Vec<SocketSnapshot> {
         .filter(|socket| socket.state != TcpState::Listen)
         .cloned()
         .collect()
+}
+
+/// Versions of what takes part in runs, by name.
+fn versions() -> BTreeMap<String, String> {
+    [
+        ("linger", env!("CARGO_PKG_VERSION")),
+        ("axum", env!("LINGER_AXUM_VERSION")),
+        ("hyper", env!("LINGER_HYPER_VERSION")),
+        ("hyper-util", env!("LINGER_HYPER_UTIL_VERSION")),
+        ("tokio", env!("LINGER_TOKIO_VERSION")),
+    ]
+    .map(|(name, version)| (name.to_owned(), version.to_owned()))
+    .into()
 }

@@ -19,7 +19,7 @@ use tokio::{
 use super::{LabError, Leftovers, Plan};
 use crate::{
     hosts::Tables,
-    runs::Journal,
+    journal::Journal,
     wire::{Relay, Rules},
 };
 #[cfg(linger_packets)]

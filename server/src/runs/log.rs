@@ -11,7 +11,8 @@ use linger_shared::{
 };
 use tokio::sync::watch;
 
-use super::{lock, recorder::Journal, store::Sink};
+use super::{lock, store::Sink};
+use crate::journal::Journal;
 
 /// How far a run is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

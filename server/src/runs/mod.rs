@@ -11,7 +11,7 @@ mod store;
 mod verdict;
 
 use std::{
-    collections::{BTreeMap, HashMap, VecDeque},
+    collections::{HashMap, VecDeque},
     path::PathBuf,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, SystemTime, UNIX_EPOCH},
@@ -28,7 +28,7 @@ use tokio_util::sync::CancellationToken;
 
 pub use self::{
     log::{EventLog, Progress},
-    recorder::{Journal, Recorder},
+    recorder::Recorder,
     store::StoreError,
 };
 use crate::{
@@ -579,9 +579,4 @@ fn base36(mut number: u64) -> String {
     }
     digits.reverse();
     String::from_utf8_lossy(&digits).into_owned()
-}
-
-/// Versions of what takes part in a run.
-pub(crate) fn versions() -> BTreeMap<String, String> {
-    BTreeMap::from([("linger".to_owned(), env!("CARGO_PKG_VERSION").to_owned())])
 }

@@ -34,7 +34,7 @@ use tokio::sync::oneshot;
 use super::rules::{Fate, Rules};
 use crate::{
     hosts::{Trigger, Tun},
-    runs::Journal,
+    journal::Journal,
 };
 
 /// How many packets are read from one device before the others have their turn.

@@ -32,7 +32,7 @@ use tokio::{
 };
 
 use super::rules::Rules;
-use crate::runs::Journal;
+use crate::journal::Journal;
 
 /// How many bytes are read at once.
 const CHUNK: usize = 16 * 1024;

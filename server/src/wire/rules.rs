@@ -8,7 +8,7 @@ use std::sync::{
 use linger_shared::event::{Fact, HostName, Observer};
 use tokio::sync::watch;
 
-use crate::runs::Journal;
+use crate::journal::Journal;
 
 /// What becomes of a packet.
 #[derive(Debug, Clone, Copy, PartialEq)]

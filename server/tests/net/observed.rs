@@ -10,13 +10,13 @@ use linger_shared::{
 };
 
 /// Everything that a run recorded.
-pub struct Observed {
-    pub events: Vec<Event>,
-    pub state: RunState,
+pub(crate) struct Observed {
+    pub(crate) events: Vec<Event>,
+    pub(crate) state: RunState,
 }
 
 /// The request for a run with these parameters.
-pub fn request(experiment: &str, params: &[(&str, &str)]) -> RunRequest {
+pub(crate) fn request(experiment: &str, params: &[(&str, &str)]) -> RunRequest {
     RunRequest {
         experiment: experiment.to_owned(),
         params: params
@@ -29,12 +29,12 @@ pub fn request(experiment: &str, params: &[(&str, &str)]) -> RunRequest {
 }
 
 /// Runs an experiment to its end.
-pub async fn observe(experiment: &str, params: &[(&str, &str)]) -> Observed {
+pub(crate) async fn observe(experiment: &str, params: &[(&str, &str)]) -> Observed {
     observe_while(experiment, params, |_, _, _| {}).await
 }
 
 /// Runs an experiment to its end; `meanwhile` sees each event as it comes, and may act.
-pub async fn observe_while(
+pub(crate) async fn observe_while(
     experiment: &str,
     params: &[(&str, &str)],
     mut meanwhile: impl FnMut(&Manager, &str, &Event),
@@ -67,7 +67,7 @@ pub async fn observe_while(
 }
 
 impl Observed {
-    pub fn verdict(&self) -> &Verdict {
+    pub(crate) fn verdict(&self) -> &Verdict {
         assert_eq!(self.state, RunState::Finished, "{:?}", self.events.last());
         match self.events.last().map(|event| &event.fact) {
             Some(Fact::Verdict(verdict)) => verdict,
@@ -76,13 +76,13 @@ impl Observed {
     }
 
     /// `client SYN`, `server SYN, ACK`, ...: each packet in the order of departure.
-    pub fn packets(&self) -> Vec<String> {
+    pub(crate) fn packets(&self) -> Vec<String> {
         self.departures()
             .map(|(_, packet)| format!("{} {}", packet.from, packet.summary))
             .collect()
     }
 
-    pub fn departures(&self) -> impl Iterator<Item = (&Event, &Packet)> {
+    pub(crate) fn departures(&self) -> impl Iterator<Item = (&Event, &Packet)> {
         self.events.iter().filter_map(|event| match &event.fact {
             Fact::PacketDeparted(packet) => Some((event, packet)),
             _ => None,
@@ -90,7 +90,7 @@ impl Observed {
     }
 
     /// When each packet arrived, by its id.
-    pub fn arrivals(&self) -> BTreeMap<u64, u64> {
+    pub(crate) fn arrivals(&self) -> BTreeMap<u64, u64> {
         self.events
             .iter()
             .filter_map(|event| match event.fact {
@@ -101,7 +101,7 @@ impl Observed {
     }
 
     /// Ids of the packets that were dropped.
-    pub fn drops(&self) -> Vec<u64> {
+    pub(crate) fn drops(&self) -> Vec<u64> {
         self.events
             .iter()
             .filter_map(|event| match event.fact {
@@ -112,7 +112,7 @@ impl Observed {
     }
 
     /// The states that a kernel told of, in order, without repetitions.
-    pub fn states(&self, host: HostName) -> Vec<TcpState> {
+    pub(crate) fn states(&self, host: HostName) -> Vec<TcpState> {
         let mut states: Vec<TcpState> = self
             .events
             .iter()
@@ -128,7 +128,7 @@ impl Observed {
     }
 
     /// A measurement of the verdict: predicted and measured, in microseconds.
-    pub fn measured(&self, name: &str) -> (Option<u64>, Option<u64>) {
+    pub(crate) fn measured(&self, name: &str) -> (Option<u64>, Option<u64>) {
         self.verdict()
             .measurements
             .iter()
@@ -143,7 +143,7 @@ impl Observed {
 /// Linux's timer wheel fires late by up to an eighth of a long timer's length and never early
 /// (kernel/time/timer.c); sockets' deadlines count in ticks of up to 10 ms, so one tick is allowed
 /// below.
-pub fn assert_near(
+pub(crate) fn assert_near(
     (predicted, measured): (Option<u64>, Option<u64>),
     expected_us: u64,
     late_us: u64,
@@ -157,7 +157,7 @@ pub fn assert_near(
 }
 
 /// The properties that every run's record has, whatever it was about.
-pub fn assert_sound(observed: &Observed) {
+pub(crate) fn assert_sound(observed: &Observed) {
     for (index, event) in observed.events.iter().enumerate() {
         assert_eq!(event.seq, index as u64, "numbers have no gap");
     }

@@ -18,7 +18,7 @@ use linger_shared::event::{Fact, HostName, Observer, SocketSnapshot, TcpState};
 use tokio::sync::watch;
 
 use super::sock_diag::Diag;
-use crate::{hosts::Tables, runs::Journal};
+use crate::{hosts::Tables, journal::Journal};
 
 /// How often the kernels are asked while nothing moves.
 const IDLE_INTERVAL: Duration = Duration::from_millis(20);

@@ -1,0 +1,194 @@
+//! Where the observers of a run report what they see, on the run's one clock.
+//!
+//! The wire's thread, the kernels' sampler, the endpoints and the script put raw reports in, which
+//! costs them a short lock; sorting, dissecting and numbering are the recorder's work.
+
+use std::{
+    net::SocketAddr,
+    sync::{
+        Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use linger_shared::event::{Call, Fact, HostName, Observer};
+
+/// Where the observers of a run report, and the run's clock.
+pub struct Journal {
+    start: Instant,
+    reports: Mutex<Vec<Report>>,
+    closed: AtomicBool,
+    next_packet: AtomicU64,
+}
+
+/// What an observer reported.
+pub(crate) struct Report {
+    pub(crate) at_us: u64,
+    pub(crate) seen_by: Observer,
+    pub(crate) what: What,
+}
+
+/// What was seen, as far as the observer had the time to say it.
+pub(crate) enum What {
+    Fact(Fact),
+    /// Raw, to be dissected off the packet path.
+    Departed {
+        id: u64,
+        from: HostName,
+        to: HostName,
+        bytes: Box<[u8]>,
+    },
+}
+
+impl Journal {
+    /// A journal whose clock starts now.
+    pub fn new() -> Self {
+        Self {
+            start: Instant::now(),
+            reports: Mutex::new(Vec::new()),
+            closed: AtomicBool::new(false),
+            next_packet: AtomicU64::new(0),
+        }
+    }
+
+    /// Microseconds since the run's start, on its one monotonic clock.
+    pub fn now_us(&self) -> u64 {
+        self.at_us(Instant::now())
+    }
+
+    /// An instant on the run's clock.
+    pub fn at_us(&self, instant: Instant) -> u64 {
+        u64::try_from(instant.saturating_duration_since(self.start).as_micros()).unwrap_or(u64::MAX)
+    }
+
+    /// A moment of the run's clock as an instant.
+    pub fn instant(&self, at_us: u64) -> Instant {
+        self.start + Duration::from_micros(at_us)
+    }
+
+    /// A packet's or chunk's id, unique within the run.
+    pub fn packet_id(&self) -> u64 {
+        self.next_packet.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// Reports a fact that is true now.
+    pub fn record(&self, seen_by: Observer, fact: Fact) {
+        self.record_at(self.now_us(), seen_by, fact);
+    }
+
+    /// Reports a fact that was true at `at_us`.
+    pub fn record_at(&self, at_us: u64, seen_by: Observer, fact: Fact) {
+        self.push(Report {
+            at_us,
+            seen_by,
+            what: What::Fact(fact),
+        });
+    }
+
+    /// Reports that a packet left a host.
+    pub fn departed(&self, at_us: u64, id: u64, from: HostName, to: HostName, bytes: Box<[u8]>) {
+        self.push(Report {
+            at_us,
+            seen_by: Observer::Wire,
+            what: What::Departed {
+                id,
+                from,
+                to,
+                bytes,
+            },
+        });
+    }
+
+    /// Reports that an application's call came back.
+    #[expect(clippy::too_many_arguments, reason = "one for each field of the event")]
+    pub fn call(
+        &self,
+        host: HostName,
+        call: &str,
+        args: impl Into<String>,
+        result: impl Into<String>,
+        errno: Option<String>,
+        began_us: u64,
+        local: Option<SocketAddr>,
+    ) {
+        self.record(
+            Observer::App(host),
+            Fact::Call(Call {
+                call: call.to_owned(),
+                args: args.into(),
+                result: result.into(),
+                errno,
+                began_us: Some(began_us),
+                local,
+            }),
+        );
+    }
+
+    /// Ignores what is reported from now on.
+    pub fn close(&self) {
+        self.closed.store(true, Ordering::Release);
+    }
+
+    fn reports(&self) -> MutexGuard<'_, Vec<Report>> {
+        self.reports.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn push(&self, report: Report) {
+        if !self.closed.load(Ordering::Acquire) {
+            self.reports().push(report);
+        }
+    }
+
+    /// Takes out what was true before `until_us`, in the order of time.
+    pub(crate) fn take(&self, until_us: u64) -> Vec<Report> {
+        let mut reports = self.reports();
+        if reports.is_empty() {
+            return Vec::new();
+        }
+        let (mut ripe, unripe): (Vec<_>, Vec<_>) = std::mem::take(&mut *reports)
+            .into_iter()
+            .partition(|report| report.at_us < until_us);
+        *reports = unripe;
+        drop(reports);
+        ripe.sort_by_key(|report| report.at_us);
+        ripe
+    }
+}
+
+impl Default for Journal {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn remark(text: &str) -> Fact {
+        Fact::Remark {
+            text: text.to_owned(),
+        }
+    }
+
+    #[test]
+    fn reports_come_out_in_the_order_of_time_and_late_ones_wait() {
+        let journal = Journal::new();
+        for at_us in [30, 10, 20, 90] {
+            journal.record_at(at_us, Observer::Experiment, remark("x"));
+        }
+        let times = |reports: Vec<Report>| reports.iter().map(|r| r.at_us).collect::<Vec<_>>();
+        assert_eq!(times(journal.take(50)), [10, 20, 30]);
+        assert_eq!(times(journal.take(u64::MAX)), [90]);
+    }
+
+    #[test]
+    fn a_closed_journal_takes_nothing_more() {
+        let journal = Journal::new();
+        journal.record(Observer::Experiment, remark("before"));
+        journal.close();
+        journal.record(Observer::Experiment, remark("after"));
+        assert_eq!(journal.take(u64::MAX).len(), 1);
+    }
+}
