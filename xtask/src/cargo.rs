@@ -97,12 +97,25 @@ pub(crate) fn build(mut command: Command, step: &Step) -> Result<Vec<PathBuf>> {
         .map(|thread| thread.join().unwrap_or_default())
         .unwrap_or_default();
     if !status.success() {
-        for text in said {
+        for text in said.iter().filter(|text| !is_progress(text)) {
             eprintln!("{text}");
         }
         bail!("`{line}` failed ({status})");
     }
     Ok(artifacts)
+}
+
+/// Whether a line of cargo's only says that it goes on.
+fn is_progress(line: &str) -> bool {
+    let word = line.split_whitespace().next().unwrap_or_default();
+    [
+        "Compiling",
+        "Checking",
+        "Downloading",
+        "Downloaded",
+        "Blocking",
+    ]
+    .contains(&word)
 }
 
 /// What one message of cargo names as executable (`cargo build`, `cargo test --no-run`) or as a

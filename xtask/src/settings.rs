@@ -145,9 +145,13 @@ mod tests {
     fn the_profile_of_the_front_end_is_the_workspaces() {
         let profile = &toml_of("Cargo.toml")["profile"][WEB_PROFILE];
         assert_eq!(profile["inherits"].as_str(), Some("release"));
+        assert_eq!(profile["strip"].as_bool(), Some(true));
+        let flags = &toml_of(".cargo/config.toml")["target"][WASM_TARGET]["rustflags"];
+        let keeps =
+            |flag: &toml::Value| flag.as_str() == Some("link-arg=--keep-section=target_features");
         assert!(
-            profile.get("strip").and_then(toml::Value::as_bool) != Some(true),
-            "strip drops the target_features section that wasm-bindgen reads"
+            flags.as_array().unwrap().iter().any(keeps),
+            "stripping drops the section that wasm-bindgen reads: {flags}"
         );
     }
 
