@@ -22,8 +22,9 @@ const FLOOD: u64 = 50_000;
 /// Bytes of payload in a flooded packet: with IP and UDP headers, an MTU of 1,500.
 const PAYLOAD: usize = 1_472;
 
-/// How many packets may be under way unanswered in a flood, below every queue's length.
-const WINDOW: u64 = 256;
+/// How many packets may be under way unanswered in a flood: as many as a socket's default receive
+/// buffer takes.
+const WINDOW: u64 = 64;
 
 /// The configured delay whose error is measured, and how many packets it is measured with.
 const DELAY: Duration = Duration::from_millis(20);

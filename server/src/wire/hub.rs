@@ -137,7 +137,7 @@ impl Drop for PacketLink {
 
 enum Letter {
     Join(Box<Link>, mpsc::SyncSender<u32>),
-    Part(u32, mpsc::SyncSender<()>),
+    Part(u32, mpsc::SyncSender<Option<Link>>),
     Settle(u32, oneshot::Sender<()>),
     Stop,
 }
@@ -226,8 +226,9 @@ impl Hub {
     fn part(&self, id: u32) {
         let (answer, parted) = mpsc::sync_channel(1);
         self.post(Letter::Part(id, answer));
-        // Where the thread has ended, so have its links.
-        let _ = parted.recv();
+        // Where the thread has ended, so have its links. Otherwise the devices are closed here, and
+        // not by the hub: the kernel takes milliseconds for each, in which no packet would move.
+        drop(parted.recv());
     }
 }
 
@@ -365,10 +366,13 @@ impl Exchange {
                     let _ = answer.send(id);
                 }
                 Letter::Part(id, answer) => {
-                    // Closing a device takes it out of the epoll and away from its host.
-                    self.links.remove(&id);
+                    let link = self.links.remove(&id);
+                    for port in link.iter().flat_map(|link| &link.ports) {
+                        // It was added, so it can be taken out.
+                        let _ = self.epoll.delete(port.tun.as_fd());
+                    }
                     self.flights.retain(|Reverse(flight)| flight.link != id);
-                    let _ = answer.send(());
+                    let _ = answer.send(link);
                 }
                 Letter::Settle(link, landed) => {
                     // What a host has sent already, but nobody has read, is on its way too.
