@@ -212,7 +212,7 @@ enum Printer {
         header_written: bool,
     },
     Text {
-        diagram: Option<TextDiagram>,
+        diagram: Option<Box<TextDiagram>>,
         columns: usize,
     },
 }
@@ -239,7 +239,7 @@ impl Printer {
                 }
             }
             Self::Text { diagram, columns } => {
-                diagram.get_or_insert_with(|| TextDiagram::new(header, *columns));
+                diagram.get_or_insert_with(|| Box::new(TextDiagram::new(header, *columns)));
             }
         }
         Ok(())
