@@ -509,3 +509,14 @@ fn a_packet_is_related_to_its_ack_and_its_other_transmissions() {
     assert!(model.related(bare).is_empty());
     assert!(model.related(99).is_empty());
 }
+
+#[test]
+fn chapters_too_close_for_their_titles_share_a_mark() {
+    let mut run = Run::new("sandbox", 20_000);
+    run.chapter(1_000, "Start the server");
+    run.chapter(1_400, "Ask for ten pages");
+    run.chapter(90_000, "Close");
+    let scene = scene(&run);
+    let titles: Vec<&str> = scene.chapters.iter().map(|c| c.title.as_str()).collect();
+    assert_eq!(titles, ["Start the server / Ask for ten pages", "Close"]);
+}

@@ -11,6 +11,8 @@ use super::frame::Frame;
 const TICK_PX: f64 = 64.0;
 /// At most this many chapters and rules are drawn in one window.
 const MOST: usize = 80;
+/// A chapter's mark takes no further titles once it has this many characters.
+const LONGEST_TITLE: usize = 60;
 
 /// Ticks at 1, 2 or 5 times a power of ten, between the tears; each piece between two tears has
 /// one, at a rounder time where it can, so that the clock can be read after every tear.
@@ -116,20 +118,29 @@ pub(super) fn tears(frame: &Frame) -> Vec<Tear> {
         .collect()
 }
 
+/// Chapters too close for their titles share a mark, at the first one's place.
 pub(super) fn chapters(frame: &Frame) -> Vec<ChapterMark> {
     let all = frame.model.chapters();
     let first = all.partition_point(|chapter| chapter.at_us < frame.first_us);
     let last = all.partition_point(|chapter| chapter.at_us <= frame.last_us);
     let within = &all[first..last.max(first)];
-    within
-        .iter()
-        .step_by(within.len().div_ceil(MOST).max(1))
-        .map(|chapter| ChapterMark {
-            y: frame.y(chapter.at_us),
-            at_us: chapter.at_us,
-            title: chapter.title.clone(),
-        })
-        .collect()
+    let mut marks: Vec<ChapterMark> = Vec::new();
+    for chapter in within.iter().step_by(within.len().div_ceil(MOST).max(1)) {
+        let y = frame.y(chapter.at_us);
+        match marks.last_mut() {
+            Some(mark) if y - mark.y < frame.measure.line_height() => {
+                if mark.title.chars().count() < LONGEST_TITLE {
+                    mark.title = format!("{} / {}", mark.title, chapter.title);
+                }
+            }
+            _ => marks.push(ChapterMark {
+                y,
+                at_us: chapter.at_us,
+                title: chapter.title.clone(),
+            }),
+        }
+    }
+    marks
 }
 
 pub(super) fn rules(frame: &Frame) -> Vec<Rule> {
