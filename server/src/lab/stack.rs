@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::{
     io,
-    net::{IpAddr, Ipv4Addr, SocketAddr},
+    net::{Ipv4Addr, SocketAddr},
     sync::Arc,
     time::Duration,
 };
@@ -324,11 +324,17 @@ impl Stack {
     /// # Errors
     /// [`LabError`] names the address.
     pub async fn listen(&self, port: u16) -> Result<Listener, LabError> {
-        let address = match &self.place {
+        let ip = match &self.place {
             #[cfg(linger_packets)]
-            Place::Namespace { host, .. } => SocketAddr::new(IpAddr::V4(host.address()), port),
-            Place::Loopback => SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0),
+            Place::Namespace { host, .. } => host.address(),
+            Place::Loopback => Ipv4Addr::LOCALHOST,
         };
+        let port = if matches!(self.place, Place::Loopback) {
+            0
+        } else {
+            port
+        };
+        let address = SocketAddr::from((ip, port));
         let socket = self.socket().await?;
         let listen = || {
             socket.bind(address)?;
