@@ -99,7 +99,7 @@ mod tests {
         assert!(flat.overlaps(&TextBox::new(at(39.0, 0.0), 40.0, 10.0, 0.0)));
         assert!(!flat.overlaps(&TextBox::new(at(41.0, 0.0), 40.0, 10.0, 0.0)));
         // Their upright boxes overlap; they themselves do not.
-        let steep = TextBox::new(at(22.0, 18.0), 40.0, 4.0, 45.0);
+        let steep = TextBox::new(at(26.0, 14.0), 40.0, 4.0, -45.0);
         assert!(!flat.overlaps(&steep));
         assert!(flat.overlaps(&TextBox::new(at(12.0, 8.0), 40.0, 4.0, 45.0)));
     }
