@@ -138,7 +138,16 @@ mod tests {
 
     #[test]
     fn a_written_duration_reads_back_the_same() {
-        for micros in [0, 1, 999, 1_000, 1_500_000, 60_000_000, 7_200_000_000, 61_000_001] {
+        for micros in [
+            0,
+            1,
+            999,
+            1_000,
+            1_500_000,
+            60_000_000,
+            7_200_000_000,
+            61_000_001,
+        ] {
             assert_eq!(parse_duration(&format_duration(micros)), Ok(micros));
         }
         assert_eq!(format_duration(1_500_000), "1500ms");

@@ -136,17 +136,23 @@ async fn script(lab: &mut Lab, params: &Params) -> Result<(), LabError> {
         Reuse::Close
     };
     let mut client = HttpClient::new(lab.client(), address, reuse);
-    let predicted = handshake::sequential_us(requests, persistent, delay, delay, 0, pause);
+    let connect = match lab.mode() {
+        Mode::Packets => handshake::connect_us(delay, delay),
+        Mode::Relay => handshake::relayed_connect_us(delay),
+    };
+    let exchange = handshake::exchange_us(delay, delay, 0);
+    let predicted = handshake::sequential_us(requests, persistent, connect, exchange, pause);
     let began = lab.now_us();
-    let handshakes = if persistent { 1 } else { requests };
+    let connections = if persistent { 1 } else { requests };
     lab.expect(
         "all_requests",
         began + predicted,
         format!(
-            "{handshakes} x handshake {rtt} + {requests} x exchange {rtt} + {pauses} x pause {pause}",
-            rtt = human(2 * delay),
-            pauses = requests - 1,
-            pause = human(pause),
+            "{connections} x connect {} + {requests} x exchange {} + {} x pause {}",
+            human(connect),
+            human(exchange),
+            requests - 1,
+            human(pause),
         ),
     );
     for number in 1..=requests {

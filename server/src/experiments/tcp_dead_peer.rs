@@ -184,7 +184,7 @@ async fn script(lab: &mut Lab, params: &Params) -> Result<(), LabError> {
     .await;
 
     lab.chapter("Cut the path without a word");
-    let _cut = lab.cut(&[HostName::Client, HostName::Server]);
+    lab.cut(&[HostName::Client, HostName::Server]).stay();
     let last_heard = lab.last_arrival_us(HostName::Client);
     let predicted = keepalive.map(|_| keepalive::detection_us(idle_us, interval_us, count));
     let patience_us = match predicted {

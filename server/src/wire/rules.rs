@@ -151,6 +151,13 @@ pub struct Cut {
     ids: Vec<u64>,
 }
 
+impl Cut {
+    /// Leaves the path cut for the rest of the run.
+    pub fn stay(mut self) {
+        self.ids.clear();
+    }
+}
+
 impl Drop for Cut {
     fn drop(&mut self) {
         self.rules.disarm(|cut| self.ids.contains(&cut.id));
@@ -185,6 +192,14 @@ mod tests {
         assert!(matches!(rules.fate(HostName::Server), Fate::Drop { .. }));
         drop(cut);
         assert_eq!(rules.fate(HostName::Server), Fate::Deliver);
+    }
+
+    #[test]
+    fn a_cut_that_stays_is_not_healed() {
+        let rules = rules();
+        rules.cut(&[HostName::Server]).stay();
+        rules.heal_users();
+        assert!(matches!(rules.fate(HostName::Server), Fate::Drop { .. }));
     }
 
     #[tokio::test]

@@ -22,10 +22,7 @@ mod tests {
     fn detection_is_idle_plus_interval_times_count() {
         assert_eq!(detection_us(2_000_000, 1_000_000, 3), 5_000_000);
         // Linux's defaults: 2 h, 75 s, 9 probes make 2 h 11 min 15 s.
-        assert_eq!(
-            detection_us(7_200_000_000, 75_000_000, 9),
-            7_875_000_000
-        );
+        assert_eq!(detection_us(7_200_000_000, 75_000_000, 9), 7_875_000_000);
     }
 
     #[test]
