@@ -48,11 +48,15 @@ pub async fn serve(method: Method, uri: Uri, headers: HeaderMap) -> Response<Bod
     answer(ASSETS, &method, uri.path(), &headers)
 }
 
-/// Which file answers a path, if any. The page itself stands at `/`, and at the addresses of
-/// experiments and runs, which it reads on its own.
+/// Whether an address is the page's: `/`, or that of an experiment or a run, which the page reads
+/// on its own.
+fn is_page(path: &str) -> bool {
+    path == "/" || path.starts_with("/e/") || path.starts_with("/r/")
+}
+
+/// Which file answers a path, if any.
 fn find<'a>(assets: &'a [Asset], path: &str) -> Option<&'a Asset> {
-    let is_page = path == "/" || path.starts_with("/e/") || path.starts_with("/r/");
-    let path = if is_page { "/index.html" } else { path };
+    let path = if is_page(path) { "/index.html" } else { path };
     assets.iter().find(|asset| asset.path == path)
 }
 
@@ -68,7 +72,7 @@ fn answer(assets: &[Asset], method: &Method, path: &str, headers: &HeaderMap) ->
     }
     let mut response = if let Some(asset) = find(assets, path) {
         file(asset, headers)
-    } else if assets.is_empty() && path == "/" {
+    } else if assets.is_empty() && is_page(path) {
         html(StatusCode::OK, WITHOUT_FRONT_END)
     } else {
         text(

@@ -120,8 +120,10 @@ impl Chromium {
 
 impl Drop for Chromium {
     fn drop(&mut self) {
-        // Asked to close, it ends its helpers first and stops writing to its profile.
-        self.connection.send("Browser.close");
+        // Asked to end, it ends its helpers first and stops writing to its profile.
+        let _ = Command::new("kill")
+            .arg(self.process.id().to_string())
+            .status();
         let deadline = std::time::Instant::now() + PATIENCE;
         while matches!(self.process.try_wait(), Ok(None)) && std::time::Instant::now() < deadline {
             std::thread::sleep(Duration::from_millis(10));

@@ -102,12 +102,6 @@ impl Connection {
         }
     }
 
-    /// Sends a call whose answer nobody waits for.
-    pub(crate) fn send(&self, method: &str) {
-        let message = json!({"id": 0, "method": method});
-        let _ = self.outgoing.send(Message::text(message.to_string()));
-    }
-
     /// Has the handler called with the name and the parameters of every event of a session.
     pub(crate) fn listen(&self, session: &str, handler: EventHandler) {
         lock(&self.shared)

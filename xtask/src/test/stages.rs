@@ -230,14 +230,24 @@ fn with_browser(command: &mut Command, chromium: &Path, server: &Path) {
     command.env("LINGER_TEST_SERVER", server);
 }
 
-/// Builds the server as the tests use it.
+/// Builds the server as the tests use it. One that carries the front-end is put beside that, out
+/// of the way of a `cargo build` without it.
 fn server(dist: Option<&Path>) -> Result<PathBuf> {
     let mut command = on_workspace("build");
     command.args(["--bin", SERVER_PACKAGE]);
     if let Some(dist) = dist {
         command.env(DIST_VARIABLE, dist);
     }
-    compile(command)?.pop().context("cargo built no server")
+    let built = compile(command)?.pop().context("cargo built no server")?;
+    let Some(folder) = dist.and_then(Path::parent) else {
+        return Ok(built);
+    };
+    let name = built.file_name().context("the server has no name")?;
+    let copy = folder.join(name);
+    // A new file, not new content: the old one may be a program that still runs.
+    let _ = fs::remove_file(&copy);
+    fs::copy(&built, &copy).with_context(|| format!("copy the server to {}", copy.display()))?;
+    Ok(copy)
 }
 
 /// Asks the server's own doctor whether this machine has what packets need.

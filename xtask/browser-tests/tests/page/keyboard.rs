@@ -65,10 +65,10 @@ async fn keys_step_through_packets_and_fit_the_run() -> Result<()> {
 async fn the_list_of_keys_opens_and_closes_and_shortcuts_can_be_switched_off() -> Result<()> {
     let visit = Visit::to("/e/tcp-lifecycle").await?;
     let page = &visit.page;
-    let open = "document.querySelector('dialog.help').open";
+    let open = "(document.querySelector('dialog')?.open ?? false)";
     page.press("?").await?;
     page.wait_for(SOON, &format!("{open} === true")).await?;
-    page.click("document.querySelector('dialog.help .switch input')")
+    page.click("document.querySelector('dialog .switch input')")
         .await?;
     page.press("Escape").await?;
     page.wait_for(SOON, &format!("{open} === false")).await?;

@@ -15,6 +15,12 @@ async fn a_chosen_experiment_is_drawn_while_it_happens_and_ends_with_a_verdict()
         .await?;
     page.wait_for(SOON, "location.pathname === '/e/tcp-lifecycle'")
         .await?;
+    // On a long path packets come one by one, even where a busy machine paints only now and then.
+    let field = "document.getElementById('param-delay')";
+    page.wait_for(SOON, &format!("!!{field}")).await?;
+    page.evaluate(&format!("{field}.select(), {field}.focus()"))
+        .await?;
+    page.type_text("300ms").await?;
     // Kept by the page itself, once a frame, so that nothing between two looks is missed.
     page.evaluate(
         "(() => {
