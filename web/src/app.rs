@@ -18,6 +18,7 @@ use crate::{
         packet::SelectedPacket,
         packets::Packets,
         parameters::Parameters,
+        predictions::Predictions,
         sockets::Sockets,
         stage::{self, RunNotice},
         top_bar::TopBar,
@@ -233,6 +234,7 @@ fn details(state: &app::App) -> Html {
             if let Some((run, record)) = run.and_then(|run| Some((run, run.record.as_ref()?))) {
                 <SelectedPacket record={record.clone()} selected={state.view.selected} />
                 <Sockets run={run.clone()} record={record.clone()} />
+                <Predictions record={record.clone()} />
             } else {
                 <section class="panel">
                     <h2>{ "Details" }</h2>
@@ -345,7 +347,7 @@ fn use_server(dispatch: &Dispatch) {
 /// run begins or ends, the list of recent runs is asked for again.
 #[hook]
 fn use_address(state: &UseReducerHandle<app::App>, dispatch: &Dispatch) {
-    use_effect_with(state.route.clone(), |route| address::show(route));
+    use_effect_with(state.route.clone(), address::show);
     use_effect_with(title(state), |title| {
         page::set_title(&if title.is_empty() {
             "Linger".to_owned()
@@ -361,10 +363,7 @@ fn use_address(state: &UseReducerHandle<app::App>, dispatch: &Dispatch) {
         move || drop(listener)
     });
     let dispatch = dispatch.clone();
-    let stands = state
-        .run
-        .as_ref()
-        .map(|run| (run.id.clone(), run.is_live()));
+    let stands = state.run.as_ref().map(|run| (run.id.clone(), run.state()));
     use_effect_with(stands, move |_| {
         spawn_local(async move {
             // Only a convenience; the catalogue says when the server is away.

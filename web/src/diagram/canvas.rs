@@ -157,6 +157,7 @@ pub(crate) fn Canvas(props: &Props) -> Html {
     let marked = Marked {
         selected: view.selected,
         hovered: *hovered,
+        related: shown.map(|id| model.related(id)).unwrap_or_default(),
     };
     html! {
         <section class="diagram" aria-label="Sequence diagram">
@@ -184,15 +185,15 @@ pub(crate) fn Canvas(props: &Props) -> Html {
                     >
                         <title id="diagram-title">{ summary::title(model) }</title>
                         <desc id="diagram-summary">{ summary::summary(model) }</desc>
-                        { paint::scene(&scene, scroll, marked) }
+                        { paint::scene(&scene, scroll, &marked) }
                     </svg>
                 </div>
             </div>
-            { tools(view, &look) }
             { below(run, view, model, &look) }
-            <p class="readout">
-                { readout.unwrap_or_else(|| thinned(&scene)) }
-            </p>
+            <div class="foot">
+                <p class="readout">{ readout.unwrap_or_else(|| thinned(&scene)) }</p>
+                { tools(view, &look) }
+            </div>
         </section>
     }
 }

@@ -23,39 +23,48 @@ const BASE_PX: f64 = 4_096.0;
 /// Where texts at the right edge end, in pixels from it.
 const EDGE_PX: f64 = 10.0;
 
+/// Where a chapter's title begins, in pixels right of the first lifeline.
+const TITLE_PX: f64 = 12.0;
+
 /// Where ticks end, in pixels from the left edge.
 const TICK_X: f64 = 50.0;
 
 /// What is painted differently from the rest.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Marked {
     /// The packet that is selected.
     pub selected: Option<u64>,
     /// The packet under the pointer.
     pub hovered: Option<u64>,
+    /// Packets that belong to the one under the pointer, or else to the selected one: its
+    /// acknowledgment and its other transmissions.
+    pub related: Vec<u64>,
 }
 
 /// The content of the diagram's `<svg>` for a window whose top is at the content pixel `scroll`.
-pub fn scene(scene: &Scene, scroll: f64, marked: Marked) -> Html {
+pub fn scene(scene: &Scene, scroll: f64, marked: &Marked) -> Html {
     scene_with(scene, scroll, marked, true)
 }
 
-fn scene_with(scene: &Scene, scroll: f64, marked: Marked, alive: bool) -> Html {
+fn scene_with(scene: &Scene, scroll: f64, marked: &Marked, alive: bool) -> Html {
     let lift = scroll - (scroll / BASE_PX).floor() * BASE_PX;
     let brush = Brush { lift, scroll };
     html! {
         <g class="content" transform={format!("translate(0 {})", px(-lift))}>
             { brush.axis(scene) }
             { brush.chapters(scene) }
+            <g class="tears">
+                { for scene.tears.iter().map(|tear| brush.tear(tear, scene, alive)) }
+            </g>
             { brush.lifelines(scene) }
             <g class="bands">{ for scene.bands.iter().map(|band| brush.band(band)) }</g>
-            <g class="tears">{ for scene.tears.iter().map(|tear| brush.tear(tear, scene, alive)) }</g>
             <g class="rules">
                 { for scene.rules.iter().map(|rule| brush.rule(rule, scene.width)) }
             </g>
             <g class="arrows">
                 { for scene.arrows.iter().map(|arrow| brush.arrow(arrow, marked)) }
             </g>
+            { brush.titles(scene) }
             <g class="notes">{ for scene.notes.iter().map(|note| brush.note(note)) }</g>
         </g>
     }
@@ -63,7 +72,7 @@ fn scene_with(scene: &Scene, scroll: f64, marked: Marked, alive: bool) -> Html {
 
 /// A scene that is only to be looked at: the tears in it are no buttons.
 pub fn still(picture: &Scene) -> Html {
-    html! { <g class="still" aria-hidden="true">{ scene_with(picture, 0.0, Marked::default(), false) }</g> }
+    html! { <g class="still" aria-hidden="true">{ scene_with(picture, 0.0, &Marked::default(), false) }</g> }
 }
 
 /// Turns the window's pixels into those of the group.
@@ -93,19 +102,32 @@ impl Brush {
     }
 
     fn chapters(&self, scene: &Scene) -> Html {
-        let middle = middle(scene);
         let chapter = |chapter: &ChapterMark| {
             let y = self.y(chapter.y);
             html! {
                 <g key={format!("{} {}", chapter.at_us, chapter.title)} class="chapter">
                     <line x1={px(TICK_X + 6.0)} y1={y.clone()} x2={px(scene.width)} y2={y} />
-                    <text x={px(middle)} y={self.y(chapter.y - 5.0)} text-anchor="middle">
-                        { chapter.title.clone() }
-                    </text>
                 </g>
             }
         };
         html! { <g class="chapters">{ for scene.chapters.iter().map(chapter) }</g> }
+    }
+
+    /// The titles of chapters, above the arrows: a title is read even where arrows are dense.
+    fn titles(&self, scene: &Scene) -> Html {
+        let left = scene.lanes.first().map_or(0.0, |lane| lane.x);
+        let title = |chapter: &ChapterMark| {
+            html! {
+                <text
+                    key={format!("{} {}", chapter.at_us, chapter.title)}
+                    x={px(left + TITLE_PX)}
+                    y={self.y(chapter.y - 5.0)}
+                >
+                    { chapter.title.clone() }
+                </text>
+            }
+        };
+        html! { <g class="titles">{ for scene.chapters.iter().map(title) }</g> }
     }
 
     fn lifelines(&self, scene: &Scene) -> Html {
@@ -206,7 +228,7 @@ impl Brush {
         }
     }
 
-    fn arrow(&self, arrow: &Arrow, marked: Marked) -> Html {
+    fn arrow(&self, arrow: &Arrow, marked: &Marked) -> Html {
         let class = classes!(
             "arrow",
             arrow.layer.as_str(),
@@ -216,6 +238,7 @@ impl Brush {
             arrow.to_us.is_none().then_some("flying"),
             (marked.selected == Some(arrow.id)).then_some("selected"),
             (marked.hovered == Some(arrow.id)).then_some("hovered"),
+            marked.related.contains(&arrow.id).then_some("related"),
         );
         let hollow = matches!(arrow.head, Head::Hollow | Head::Diamond);
         let filled = arrow.head == Head::Filled;
@@ -339,14 +362,14 @@ fn state_class(state: TcpState) -> &'static str {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(target_arch = "wasm32")))]
 mod tests {
     use super::*;
     use crate::{diagram::sample, panels::tests::render};
 
     async fn painted(scroll: f64) -> String {
         let sample = sample::scene(600.0);
-        render(scene(&sample, scroll, Marked::default())).await
+        render(scene(&sample, scroll, &Marked::default())).await
     }
 
     #[tokio::test]

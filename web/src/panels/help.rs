@@ -52,7 +52,7 @@ pub(crate) fn Help(props: &Props) -> Html {
         }
     };
     html! {
-        <dialog ref={dialog} class="help" {onclose} aria-labelledby="help-title">
+        <dialog ref={dialog} class="keylist" {onclose} aria-labelledby="help-title">
             <h2 id="help-title">{ "Keys" }</h2>
             <dl>
                 { for KEYS.iter().map(|(key, _, meaning)| html! {

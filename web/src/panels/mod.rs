@@ -9,12 +9,13 @@ pub(crate) mod help;
 pub(crate) mod packet;
 pub(crate) mod packets;
 pub(crate) mod parameters;
+pub(crate) mod predictions;
 pub(crate) mod sockets;
 pub(crate) mod stage;
 pub(crate) mod top_bar;
 pub(crate) mod verdict;
 
-#[cfg(test)]
+#[cfg(all(test, not(target_arch = "wasm32")))]
 pub(crate) mod tests;
 
 use linger_shared::protocol;

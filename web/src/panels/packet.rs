@@ -203,7 +203,7 @@ fn printable(bytes: &[u8]) -> String {
         .collect()
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(target_arch = "wasm32")))]
 mod tests {
     use super::*;
     use crate::{panels::tests::render, state::samples};

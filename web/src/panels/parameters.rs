@@ -145,7 +145,7 @@ fn field(props: &Props, param: &Param) -> Html {
                 }
             </span>
             <p class="help" id={format!("{id}-help")}>
-                { param.description.clone() }
+                <span class="what">{ param.description.clone() }</span>
                 <span class="bounds">{ limits(param) }</span>
             </p>
             <p class="error" id={format!("{id}-error")}>{ error.unwrap_or_default() }</p>
@@ -164,8 +164,8 @@ fn limits(param: &Param) -> String {
     };
     let bounds = bounds(param);
     if bounds.is_empty() {
-        format!(" Default {default}.")
+        format!("Default {default}")
     } else {
-        format!(" {bounds}, default {default}.")
+        format!("{bounds}, default {default}")
     }
 }

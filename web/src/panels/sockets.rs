@@ -147,7 +147,7 @@ fn counts(counts: &Counts) -> Html {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(target_arch = "wasm32")))]
 mod tests {
     use linger_shared::protocol::{RunState, StreamMessage};
 

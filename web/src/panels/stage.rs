@@ -157,7 +157,7 @@ pub(crate) fn refusal(why: &Trouble, dismiss: Callback<MouseEvent>) -> Html {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(target_arch = "wasm32")))]
 mod tests {
     use super::*;
     use crate::{

@@ -60,6 +60,9 @@ pub(crate) fn TopBar(props: &Props) -> Html {
                     { run.link.word() }
                 </span>
                 <span class="run-id" title="The run's id">{ run.id.clone() }</span>
+                if let Some(state) = run.state() {
+                    <span class="run-state">{ state.as_str() }</span>
+                }
             }
             <span class="gap" />
             <button type="button" class="quiet" onclick={act(Action::Theme(props.theme.next()))}>

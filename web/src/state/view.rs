@@ -115,6 +115,8 @@ impl View {
             width: self.width,
             height: self.height,
             follow: live,
+            // What was over before it was opened has nothing that is new.
+            seen: if live { 0 } else { usize::MAX },
             ..Self::default()
         }
     }
@@ -449,6 +451,13 @@ mod tests {
         assert_eq!(view.scroll, y(&view, 1));
         view.apply(ViewAction::Chapter { forward: false }, Some(&model), None);
         assert_eq!(view.scroll, y(&view, 0));
+    }
+
+    #[test]
+    fn a_run_that_was_over_has_nothing_new() {
+        let (model, view) = (model(), view().of_another_run(false));
+        assert_eq!(view.unseen(&model), 0);
+        assert_eq!(view.top(height(&view, &model)), 0.0);
     }
 
     #[test]
