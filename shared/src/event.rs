@@ -596,12 +596,17 @@ pub struct Verdict {
 /// Writes bytes as lower-case hexadecimal digits.
 pub fn to_hex(bytes: &[u8]) -> String {
     const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    let mut text = String::with_capacity(bytes.len() * 2);
-    for byte in bytes {
-        text.push(DIGITS[usize::from(byte >> 4)] as char);
-        text.push(DIGITS[usize::from(byte & 15)] as char);
-    }
-    text
+    let digits: Vec<u8> = bytes
+        .iter()
+        .flat_map(|byte| {
+            [
+                DIGITS[usize::from(byte >> 4)],
+                DIGITS[usize::from(byte & 15)],
+            ]
+        })
+        .collect();
+    // Digits are ASCII, so this cannot fail.
+    String::from_utf8(digits).unwrap_or_default()
 }
 
 /// Reads hexadecimal digits; `None` where the text is none.

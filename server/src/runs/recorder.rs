@@ -33,6 +33,8 @@ pub struct Recorder {
 
 /// What the recorder keeps from event to event.
 struct Desk {
+    /// Reports that are held back.
+    unripe: Vec<Report>,
     log: Arc<EventLog>,
     flows: FlowTracker,
     witness: Witness,
@@ -52,6 +54,7 @@ impl Recorder {
         let source = Arc::clone(&journal);
         let task = tokio::spawn(async move {
             let mut desk = Desk {
+                unripe: Vec::new(),
                 log,
                 flows: FlowTracker::new(),
                 witness: Witness::default(),
@@ -64,7 +67,8 @@ impl Recorder {
                     () = stopped.cancelled() => break,
                     _ = ticks.tick() => {}
                 }
-                desk.enter(source.take(source.now_us().saturating_sub(HOLD_BACK_US)));
+                let until_us = source.now_us().saturating_sub(HOLD_BACK_US);
+                desk.enter(source.take(), until_us);
                 if desk.next >= event_limit {
                     over_limit.cancel();
                 }
@@ -84,7 +88,7 @@ impl Recorder {
         let Ok(mut desk) = self.task.await else {
             return;
         };
-        desk.enter(self.journal.take(u64::MAX));
+        desk.enter(self.journal.take(), u64::MAX);
         if verdict {
             let event = Event {
                 seq: desk.next,
@@ -98,8 +102,10 @@ impl Recorder {
 }
 
 impl Desk {
-    fn enter(&mut self, reports: Vec<Report>) {
-        let events: Vec<Event> = reports
+    /// Makes events of what was true before `until_us`, in the order of time.
+    fn enter(&mut self, reports: Vec<Report>, until_us: u64) {
+        self.unripe.extend(reports);
+        let events: Vec<Event> = ripe(&mut self.unripe, until_us)
             .into_iter()
             .map(|report| {
                 let fact = match report.what {
@@ -134,5 +140,34 @@ impl Desk {
             })
             .collect();
         self.log.append(&events);
+    }
+}
+
+/// Takes out the reports of what was true before `until_us`, in the order of time.
+fn ripe(reports: &mut Vec<Report>, until_us: u64) -> Vec<Report> {
+    reports.sort_by_key(|report| report.at_us);
+    let count = reports.partition_point(|report| report.at_us < until_us);
+    let unripe = reports.split_off(count);
+    std::mem::replace(reports, unripe)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reports_come_out_in_the_order_of_time_and_late_ones_wait() {
+        let mut reports = [30, 10, 20, 90]
+            .map(|at_us| Report {
+                at_us,
+                seen_by: Observer::Experiment,
+                what: What::Fact(Fact::Remark {
+                    text: String::new(),
+                }),
+            })
+            .into();
+        let times = |reports: Vec<Report>| reports.iter().map(|r| r.at_us).collect::<Vec<_>>();
+        assert_eq!(times(ripe(&mut reports, 50)), [10, 20, 30]);
+        assert_eq!(times(ripe(&mut reports, u64::MAX)), [90]);
     }
 }

@@ -227,8 +227,15 @@ impl Hub {
         let (answer, parted) = mpsc::sync_channel(1);
         self.post(Letter::Part(id, answer));
         // Where the thread has ended, so have its links. Otherwise the devices are closed here, and
-        // not by the hub: the kernel takes milliseconds for each, in which no packet would move.
-        drop(parted.recv());
+        // not by the hub: the kernel waits out a grace period for each, in which no packet would
+        // move. The periods overlap.
+        if let Ok(Some(link)) = parted.recv() {
+            thread::scope(|scope| {
+                for port in link.ports {
+                    scope.spawn(move || drop(port));
+                }
+            });
+        }
     }
 }
 
