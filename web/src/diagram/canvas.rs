@@ -34,6 +34,10 @@ use crate::{
 /// in larger steps.
 const HIGHEST_PX: f64 = 8_000_000.0;
 
+/// While the window follows, the scroll bar moves in steps of so many pixels: moving it in every
+/// frame would cost a layout of the page in every frame.
+const FOLLOWING_STEP_PX: f64 = 240.0;
+
 /// How far one notch of a wheel with Control held zooms, per pixel of its own scrolling.
 const WHEEL_ZOOM: f64 = 0.002;
 
@@ -55,6 +59,8 @@ pub(crate) struct Props {
 struct Geometry {
     /// The scroll position that was set last.
     set: Cell<f64>,
+    /// The content pixel that was at the window's top in the last frame.
+    top: Cell<f64>,
     /// Content pixels for one pixel of scrolling.
     step: Cell<f64>,
     follows: Cell<bool>,
@@ -99,16 +105,21 @@ pub(crate) fn Canvas(props: &Props) -> Html {
         },
         &*measure.borrow(),
     );
-    let spacer = content.min(HIGHEST_PX).max(view.height);
-    let lowest = content - view.height;
-    geometry.step.set(if content > HIGHEST_PX {
-        lowest / (spacer - view.height)
-    } else {
-        1.0
-    });
+    let spacer = spacer(content, view);
+    let reach = (spacer - view.height).max(1.0);
+    let lowest = (content - view.height).max(1.0);
+    geometry.step.set(lowest.max(reach) / reach);
+    geometry.top.set(scroll);
     geometry.follows.set(view.follows());
+    let wanted = if view.follows() {
+        spacer - view.height
+    } else {
+        scroll / geometry.step.get()
+    };
     let placed = scroller.clone();
-    use_effect(move || place(&placed, &geometry, scroll));
+    use_effect_with((wanted.round(), view.height), move |(wanted, _)| {
+        place(&placed, &geometry, *wanted);
+    });
     let shown = hovered.or(view.selected);
     let readout = shown
         .and_then(|id| model.packet(id))
@@ -284,17 +295,30 @@ fn below(run: &Run, view: &View, model: &diagram::Model, look: &Callback<ViewAct
     }
 }
 
-/// Sets the scroll position to that of the frame, where it is not there already.
-fn place(scroller: &NodeRef, geometry: &Geometry, scroll: f64) {
+/// Height of what scrolls, for a picture of this height.
+fn spacer(content: f64, view: &View) -> f64 {
+    let height = if view.follows() {
+        (content / FOLLOWING_STEP_PX).ceil() * FOLLOWING_STEP_PX
+    } else {
+        content
+    };
+    if content <= view.height {
+        view.height
+    } else {
+        height.min(HIGHEST_PX)
+    }
+}
+
+/// Sets the scroll position, where the user has not brought it there already.
+fn place(scroller: &NodeRef, geometry: &Geometry, wanted: f64) {
     let Some(scroller) = scroller.cast::<Element>() else {
         return;
     };
-    let wanted = (scroll / geometry.step.get()).round();
-    if (f64::from(scroller.scroll_top()) - wanted).abs() >= 1.0 {
+    if (geometry.set.get() - wanted).abs() >= 1.0 {
         scroller.set_scroll_top(wanted as i32);
+        // The browser has the last word, so it is asked.
+        geometry.set.set(f64::from(scroller.scroll_top()));
     }
-    // The browser has the last word, so it is asked.
-    geometry.set.set(f64::from(scroller.scroll_top()));
 }
 
 /// Repaints in every frame while `moving`.
@@ -348,10 +372,11 @@ fn on_scroll(
     let (scroller, geometry, look) = (element.clone(), geometry.clone(), look.clone());
     EventListener::new(element, "scroll", move |_| {
         let top = f64::from(scroller.scroll_top());
-        if (top - geometry.set.get()).abs() >= 1.0 {
+        let moved = top - geometry.set.get();
+        if moved.abs() >= 1.0 {
             geometry.set.set(top);
             look.emit(ViewAction::Scrolled {
-                to: top * geometry.step.get(),
+                to: geometry.top.get() + moved * geometry.step.get(),
             });
         }
     })
@@ -360,9 +385,9 @@ fn on_scroll(
 /// Lets a window that follows go as soon as the user pulls at it: otherwise each frame would put
 /// it back before the browser's scrolling got anywhere.
 fn let_go(geometry: &Geometry, look: &Callback<ViewAction>) {
-    if geometry.follows.get() && geometry.set.get() > 0.0 {
+    if geometry.follows.get() && geometry.top.get() > 0.0 {
         look.emit(ViewAction::Scrolled {
-            to: (geometry.set.get() - 4.0) * geometry.step.get(),
+            to: geometry.top.get() - 4.0,
         });
     }
 }

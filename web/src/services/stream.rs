@@ -8,7 +8,7 @@ use std::{cell::RefCell, rc::Rc};
 
 use gloo_events::EventListener;
 use gloo_timers::callback::Timeout;
-use linger_shared::protocol::{PROTOCOL_VERSION, SILENCE_LIMIT_MS, StreamMessage};
+use linger_shared::protocol::{PROTOCOL_VERSION, SILENCE_LIMIT_MS, STREAM_PATH, StreamMessage};
 use wasm_bindgen::JsCast;
 use wasm_bindgen_futures::spawn_local;
 use web_sys::{MessageEvent, WebSocket};
@@ -182,7 +182,7 @@ fn url(inner: &Inner) -> Option<String> {
         "ws"
     };
     Some(format!(
-        "{scheme}://{}/api/runs/{}/events?from={}",
+        "{scheme}://{}{STREAM_PATH}/{}?from={}",
         location.host().ok()?,
         encode(&inner.run),
         inner.next
