@@ -17,6 +17,10 @@ use crate::{
 /// Changes whenever a message or an event changes in a way that an older reader would misread.
 pub const PROTOCOL_VERSION: u32 = 1;
 
+/// Where the event stream of a run also is, with the run's id behind it. A development proxy tells
+/// WebSockets from other requests by the beginning of their path, which the runs' own paths share.
+pub const STREAM_PATH: &str = "/api/stream";
+
 /// A viewer that has heard nothing for this long, in milliseconds, may take the server for dead:
 /// a quiet run still sends [`StreamMessage::Alive`] every [`ALIVE_INTERVAL_MS`].
 pub const SILENCE_LIMIT_MS: u32 = 15_000;

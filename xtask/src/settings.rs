@@ -182,7 +182,7 @@ mod tests {
                 .collect::<Vec<_>>()
         };
         assert_eq!(backend(false), ["http://127.0.0.1:8080/api"]);
-        assert_eq!(backend(true), ["ws://127.0.0.1:8080/api/runs"],);
+        assert_eq!(backend(true), ["ws://127.0.0.1:8080/api/stream"],);
     }
 
     #[cfg(unix)]

@@ -27,7 +27,7 @@ use axum::{
     routing::{any, get},
     serve::ListenerExt,
 };
-use linger_shared::protocol::ALIVE_INTERVAL_MS;
+use linger_shared::protocol::{ALIVE_INTERVAL_MS, STREAM_PATH};
 use socket2::{SockRef, TcpKeepalive};
 use tokio::{net::TcpListener, sync::mpsc};
 use utoipa::OpenApi;
@@ -140,6 +140,7 @@ fn router(manager: Manager, guard: Guard, pace: Pace, open: mpsc::Sender<()>) ->
             "/api/openapi.json",
             get(move || openapi::answer(Arc::clone(&document))),
         )
+        .route(&format!("{STREAM_PATH}/{{id}}"), get(runs::events))
         .route("/api", any(nothing_there))
         .route("/api/{*path}", any(nothing_there))
         .method_not_allowed_fallback(method_not_allowed)
