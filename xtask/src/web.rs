@@ -53,7 +53,8 @@ pub(crate) fn build(steps: &mut Steps) -> Result<PathBuf> {
         step.done("up to date");
         return Ok(dist);
     }
-    let fresh = dist.with_extension("new");
+    // Of this process alone: another one may be building the same front-end.
+    let fresh = dist.with_extension(format!("new-{}", std::process::id()));
     remove(&fresh)?;
     fs::create_dir_all(&fresh).with_context(|| format!("create {}", fresh.display()))?;
     wasm_bindgen_cli_support::Bindgen::new()
