@@ -17,6 +17,7 @@ mod server;
 use std::{
     path::PathBuf,
     sync::atomic::{AtomicU32, Ordering},
+    time::{Duration, Instant},
 };
 
 use anyhow::{Context, Result};
@@ -58,8 +59,14 @@ impl Scratch {
 
 impl Drop for Scratch {
     fn drop(&mut self) {
-        if let Err(error) = std::fs::remove_dir_all(&self.0) {
-            eprintln!("{} is left behind: {error}", self.0.display());
+        // A browser's helpers may still write for a moment after the browser itself has ended.
+        let deadline = Instant::now() + Duration::from_secs(5);
+        while let Err(error) = std::fs::remove_dir_all(&self.0) {
+            if Instant::now() > deadline {
+                eprintln!("{} is left behind: {error}", self.0.display());
+                break;
+            }
+            std::thread::sleep(Duration::from_millis(20));
         }
     }
 }

@@ -125,16 +125,28 @@ impl Page {
         .map(drop)
     }
 
-    /// Lets the page believe that the user prefers something, such as `prefers-color-scheme` and
-    /// `dark`.
+    /// Lets the page believe that the user prefers something: names and values of media features,
+    /// such as `prefers-color-scheme` and `dark`. What was said before is forgotten.
     ///
     /// # Errors
     /// When the browser does not answer.
-    pub async fn prefer(&self, feature: &str, value: &str) -> Result<()> {
-        let features = json!([{"name": feature, "value": value}]);
+    pub async fn prefer(&self, features: &[(&str, &str)]) -> Result<()> {
+        let features: Vec<Value> = features
+            .iter()
+            .map(|(name, value)| json!({"name": name, "value": value}))
+            .collect();
         self.call("Emulation.setEmulatedMedia", json!({"features": features}))
             .await
             .map(drop)
+    }
+
+    /// Moves the mouse to the window's corner, off whatever it was on.
+    ///
+    /// # Errors
+    /// When the browser does not answer.
+    pub async fn put_mouse_away(&self) -> Result<()> {
+        let place = json!({"type": "mouseMoved", "x": 0, "y": 0});
+        self.call("Input.dispatchMouseEvent", place).await.map(drop)
     }
 
     /// Evaluates an expression, waits for it where it is a promise, and gives its value as JSON.

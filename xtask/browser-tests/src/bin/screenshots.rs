@@ -64,7 +64,12 @@ async fn picture(
     scheme: &str,
 ) -> Result<()> {
     page.resize(viewport).await?;
-    page.prefer("prefers-color-scheme", scheme).await?;
+    page.prefer(&[
+        ("prefers-color-scheme", scheme),
+        ("prefers-reduced-motion", "reduce"),
+    ])
+    .await?;
+    page.put_mouse_away().await?;
     page.evaluate("document.querySelector('.scroller').scrollTop = 0")
         .await?;
     page.evaluate("new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))")
