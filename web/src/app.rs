@@ -67,9 +67,11 @@ pub fn App() -> Html {
         <div class="page" data-tab={tab}>
             { top_bar(&state, &dispatch, &order) }
             { tabs(state.tab, &dispatch) }
-            { about(&state, &dispatch, &order) }
-            { centre(&state, &dispatch, &order) }
-            { details(&state) }
+            <main>
+                { about(&state, &dispatch, &order) }
+                { centre(&state, &dispatch, &order) }
+                { details(&state) }
+            </main>
             <Help open={state.help} shortcuts={state.shortcuts} dispatch={dispatch.clone()} />
             <Announcer news={news(&state)} />
         </div>
@@ -84,7 +86,7 @@ fn title(state: &app::App) -> AttrValue {
     state
         .entry()
         .map(|entry| AttrValue::from(entry.descriptor.title.clone()))
-        .unwrap_or_default()
+        .unwrap_or(AttrValue::Static("Long-lived connections"))
 }
 
 fn top_bar(state: &app::App, dispatch: &Dispatch, order: &Callback<Order>) -> Html {
@@ -111,17 +113,17 @@ fn tabs(current: Tab, dispatch: &Dispatch) -> Html {
         }
     };
     html! {
-        <div class="tabs" role="group" aria-label="Regions">
+        <nav class="tabs" aria-label="Regions">
             { tab(Tab::Diagram, "Diagram") }
             { tab(Tab::About, "Experiment") }
             { tab(Tab::Details, "Details") }
-        </div>
+        </nav>
     }
 }
 
 fn about(state: &app::App, dispatch: &Dispatch, order: &Callback<Order>) -> Html {
     html! {
-        <aside class="about" aria-label="Experiment">
+        <section class="about" aria-label="Experiment">
             <Catalogue
                 catalogue={state.catalogue.clone()}
                 recent={state.recent.clone()}
@@ -144,7 +146,7 @@ fn about(state: &app::App, dispatch: &Dispatch, order: &Callback<Order>) -> Html
                     <Explanation descriptor={entry.descriptor.clone()} />
                 </div>
             }
-        </aside>
+        </section>
     }
 }
 
@@ -154,7 +156,7 @@ fn centre(state: &app::App, dispatch: &Dispatch, order: &Callback<Order>) -> Htm
         Callback::from(move |_| dispatch.dispatch(Action::Dismiss))
     };
     html! {
-        <main class="centre">
+        <section class="centre" aria-label="Run">
             if let Some(why) = &state.trouble {
                 { stage::refusal(why, dismiss) }
             }
@@ -162,7 +164,7 @@ fn centre(state: &app::App, dispatch: &Dispatch, order: &Callback<Order>) -> Htm
                 Some(run) => of_run(run, state, dispatch, order),
                 None => without_run(state),
             } }
-        </main>
+        </section>
     }
 }
 
@@ -349,11 +351,7 @@ fn use_server(dispatch: &Dispatch) {
 fn use_address(state: &UseReducerHandle<app::App>, dispatch: &Dispatch) {
     use_effect_with(state.route.clone(), address::show);
     use_effect_with(title(state), |title| {
-        page::set_title(&if title.is_empty() {
-            "Linger".to_owned()
-        } else {
-            format!("{title} \u{2013} Linger")
-        });
+        page::set_title(&format!("{title} \u{2013} Linger"));
     });
     let listening = dispatch.clone();
     use_effect_with((), move |()| {

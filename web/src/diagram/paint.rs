@@ -51,11 +51,11 @@ fn scene_with(scene: &Scene, scroll: f64, marked: &Marked, alive: bool) -> Html 
     let brush = Brush { lift, scroll };
     html! {
         <g class="content" transform={format!("translate(0 {})", px(-lift))}>
-            { brush.axis(scene) }
-            { brush.chapters(scene) }
             <g class="tears">
                 { for scene.tears.iter().map(|tear| brush.tear(tear, scene, alive)) }
             </g>
+            { brush.axis(scene) }
+            { brush.chapters(scene) }
             { brush.lifelines(scene) }
             <g class="bands">{ for scene.bands.iter().map(|band| brush.band(band)) }</g>
             <g class="rules">

@@ -13,7 +13,7 @@ use crate::state::{
 /// What the bar is made from.
 #[derive(Properties, PartialEq)]
 pub(crate) struct Props {
-    /// The experiment's title; empty while it is not known.
+    /// The experiment's title, or what the page is about.
     pub(crate) title: AttrValue,
     /// The run that is shown.
     pub(crate) run: Option<Run>,

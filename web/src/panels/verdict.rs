@@ -70,7 +70,7 @@ fn measurements(measurements: &[Measurement]) -> Html {
             <caption class="sr-only">{ "Predicted beside measured" }</caption>
             <thead>
                 <tr>
-                    <th scope="col"></th>
+                    <th scope="col">{ "What" }</th>
                     <th scope="col">{ "Predicted" }</th>
                     <th scope="col">{ "Measured" }</th>
                     <th scope="col">{ "Difference" }</th>
