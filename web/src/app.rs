@@ -12,7 +12,7 @@ use crate::{
         Order,
         actions::Actions,
         announcer::Announcer,
-        catalogue::Catalogue,
+        catalogue::{Catalogue, Recent},
         explanation::Explanation,
         help::Help,
         packet::SelectedPacket,
@@ -126,10 +126,8 @@ fn about(state: &app::App, dispatch: &Dispatch, order: &Callback<Order>) -> Html
         <section class="about" aria-label="Experiment">
             <Catalogue
                 catalogue={state.catalogue.clone()}
-                recent={state.recent.clone()}
                 search={state.search.clone()}
                 experiment={state.experiment_id().map(|id| AttrValue::from(id.to_owned()))}
-                run={state.run.as_ref().map(|run| AttrValue::from(run.id.clone()))}
                 dispatch={dispatch.clone()}
                 order={order.clone()}
             />
@@ -146,6 +144,11 @@ fn about(state: &app::App, dispatch: &Dispatch, order: &Callback<Order>) -> Html
                     <Explanation descriptor={entry.descriptor.clone()} />
                 </div>
             }
+            <Recent
+                recent={state.recent.clone()}
+                run={state.run.as_ref().map(|run| AttrValue::from(run.id.clone()))}
+                dispatch={dispatch.clone()}
+            />
         </section>
     }
 }

@@ -162,6 +162,8 @@ pub(crate) fn Canvas(props: &Props) -> Html {
             if let ("Enter" | " ", Some(key)) = (event.key().as_str(), tear_of(event.target())) {
                 event.prevent_default();
                 look.emit(ViewAction::Open { key });
+                // The tear is gone now; the keyboard goes on in the picture.
+                page::focus(".scroller");
             }
         }
     };

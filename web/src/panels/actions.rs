@@ -6,12 +6,13 @@ use linger_shared::{event::HostName, protocol::Action};
 use yew::prelude::*;
 
 use super::Order;
+use crate::state::record::Cut;
 
 /// What the buttons are made from.
 #[derive(Properties, PartialEq)]
 pub(crate) struct Props {
-    /// Hosts whose packets are cut off at present.
-    pub(crate) cuts: BTreeSet<HostName>,
+    /// Cuts that are in force.
+    pub(crate) cuts: BTreeSet<Cut>,
     /// What only the server can do.
     pub(crate) order: Callback<Order>,
 }
@@ -19,7 +20,8 @@ pub(crate) struct Props {
 /// The buttons. See the module.
 #[component]
 pub(crate) fn Actions(props: &Props) -> Html {
-    let cut = |host: HostName| props.cuts.contains(&host);
+    let cut = |host: HostName| props.cuts.iter().any(|cut| cut.from == host);
+    let by_hand = props.cuts.iter().any(|cut| cut.by_hand);
     let (client, server) = (cut(HostName::Client), cut(HostName::Server));
     let button = |text: &'static str, title: &'static str, disabled: bool, action: Action| {
         let order = props.order.clone();
@@ -39,7 +41,7 @@ pub(crate) fn Actions(props: &Props) -> Html {
             { button("Cut server \u{2192} client", "Drop only what the server sends",
                 server, from(HostName::Server)) }
             { button("Heal", "Undo every cut that was made by hand",
-                props.cuts.is_empty(), Action::Heal) }
+                !by_hand, Action::Heal) }
         </div>
     }
 }

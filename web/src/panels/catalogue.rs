@@ -22,18 +22,25 @@ const RECENT: usize = 8;
 pub(crate) struct Props {
     /// The experiments.
     pub(crate) catalogue: Load<Rc<Vec<CatalogueEntry>>>,
-    /// Recent runs.
-    pub(crate) recent: Rc<Vec<RunInfo>>,
     /// What is searched for.
     pub(crate) search: AttrValue,
     /// The experiment that is shown.
     pub(crate) experiment: Option<AttrValue>,
-    /// The run that is shown.
-    pub(crate) run: Option<AttrValue>,
     /// Where what the user does goes.
     pub(crate) dispatch: UseReducerDispatcher<App>,
     /// What only the server can do.
     pub(crate) order: Callback<Order>,
+}
+
+/// What the list of runs is made from.
+#[derive(Properties, PartialEq)]
+pub(crate) struct RecentProps {
+    /// The runs, the most recent first.
+    pub(crate) recent: Rc<Vec<RunInfo>>,
+    /// The run that is shown.
+    pub(crate) run: Option<AttrValue>,
+    /// Where what the user does goes.
+    pub(crate) dispatch: UseReducerDispatcher<App>,
 }
 
 /// The catalogue. See the module.
@@ -68,7 +75,6 @@ pub(crate) fn Catalogue(props: &Props) -> Html {
                 }
                 Load::Ready(entries) => families(props, entries),
             } }
-            { recent(props) }
         </nav>
     }
 }
@@ -113,7 +119,7 @@ fn item(props: &Props, entry: &CatalogueEntry) -> Html {
     html! {
         <li key={descriptor.id.clone()}>
             <a href={route.url()} class={classes!(entry.runs_as.is_none().then_some("unavailable"))}
-                aria-current={current.then_some("page")} onclick={go(props, route)}
+                aria-current={current.then_some("page")} onclick={go(&props.dispatch, route)}
                 title={descriptor.question.clone()}>
                 { descriptor.title.clone() }
                 if let Some(reason) = &entry.unavailable {
@@ -124,7 +130,9 @@ fn item(props: &Props, entry: &CatalogueEntry) -> Html {
     }
 }
 
-fn recent(props: &Props) -> Html {
+/// Runs that the server still knows; nothing where there is none.
+#[component]
+pub(crate) fn Recent(props: &RecentProps) -> Html {
     if props.recent.is_empty() {
         return Html::default();
     }
@@ -134,7 +142,7 @@ fn recent(props: &Props) -> Html {
         html! {
             <li key={run.id.clone()}>
                 <a href={route.url()} aria-current={current.then_some("page")}
-                    onclick={go(props, route)}>
+                    onclick={go(&props.dispatch, route)}>
                     { run.experiment.clone() }
                     <small>{ format!("{} \u{00b7} {}", run.id, run.state.as_str()) }</small>
                 </a>
@@ -142,16 +150,18 @@ fn recent(props: &Props) -> Html {
         }
     };
     html! {
-        <section class="recent">
-            <h2>{ "Recent runs" }</h2>
-            <ul>{ for props.recent.iter().take(RECENT).map(entry) }</ul>
-        </section>
+        <nav class="catalogue recent" aria-label="Recent runs">
+            <section>
+                <h2>{ "Recent runs" }</h2>
+                <ul>{ for props.recent.iter().take(RECENT).map(entry) }</ul>
+            </section>
+        </nav>
     }
 }
 
 /// Follows a link within the page; a click that asks for a new window is the browser's.
-fn go(props: &Props, route: Route) -> Callback<MouseEvent> {
-    let dispatch = props.dispatch.clone();
+fn go(dispatch: &UseReducerDispatcher<App>, route: Route) -> Callback<MouseEvent> {
+    let dispatch = dispatch.clone();
     Callback::from(move |event: MouseEvent| {
         if !event.ctrl_key() && !event.meta_key() && !event.shift_key() {
             event.prevent_default();

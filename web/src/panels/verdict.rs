@@ -25,7 +25,8 @@ pub(crate) fn VerdictPanel(props: &Props) -> Html {
             <div class="outcome">
                 <h2>{ "Verdict" }</h2>
                 <p class="summary">{ verdict.summary.clone() }</p>
-                if let Some(reason) = &props.stopped {
+                if let Some(reason) = props.stopped.as_ref()
+                    .filter(|reason| !verdict.summary.contains(reason.as_str())) {
                     <p class="hint">{ format!("The run ended before its script: {reason}.") }</p>
                 }
                 <dl class="fields">

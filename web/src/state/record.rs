@@ -19,7 +19,16 @@ use linger_shared::{
 pub struct Record {
     model: Model,
     events: Vec<Event>,
-    cuts: BTreeSet<HostName>,
+    cuts: BTreeSet<Cut>,
+}
+
+/// A cut of the path that is in force.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Cut {
+    /// The host whose packets are dropped.
+    pub from: HostName,
+    /// Whether a viewer made it; the others are the script's, which alone undoes them.
+    pub by_hand: bool,
 }
 
 impl Record {
@@ -37,16 +46,31 @@ impl Record {
     pub fn push(&mut self, events: Vec<Event>) {
         for event in events {
             if event.seq == self.events.len() as u64 {
-                if let Fact::Rule { from, active, .. } = &event.fact {
-                    if *active {
-                        self.cuts.insert(*from);
-                    } else {
-                        self.cuts.remove(from);
-                    }
-                }
+                self.follow_cuts(&event.fact);
                 self.model.push(&event);
                 self.events.push(event);
             }
+        }
+    }
+
+    fn follow_cuts(&mut self, fact: &Fact) {
+        let Fact::Rule {
+            rule,
+            from,
+            active,
+            by,
+        } = fact
+        else {
+            return;
+        };
+        let cut = Cut {
+            from: *from,
+            by_hand: by == "user",
+        };
+        if rule == "cut" && *active {
+            self.cuts.insert(cut);
+        } else if rule == "cut" {
+            self.cuts.remove(&cut);
         }
     }
 
@@ -70,8 +94,8 @@ impl Record {
         self.events.is_empty()
     }
 
-    /// Hosts whose packets some rule of the wire concerns at present.
-    pub fn cuts(&self) -> &BTreeSet<HostName> {
+    /// Cuts that are in force.
+    pub fn cuts(&self) -> &BTreeSet<Cut> {
         &self.cuts
     }
 }
@@ -136,6 +160,18 @@ mod tests {
         let mut shared = Shared::new(&samples::header());
         shared.push(samples::handshake().split_off(2));
         assert!(shared.borrow().is_empty());
+    }
+
+    #[test]
+    fn cuts_are_known_by_host_and_by_who_made_them() {
+        let mut shared = Shared::new(&samples::header());
+        shared.push(samples::dead_peer());
+        let cuts: Vec<Cut> = shared.borrow().cuts().iter().copied().collect();
+        let script = |from| Cut {
+            from,
+            by_hand: false,
+        };
+        assert_eq!(cuts, [HostName::Client, HostName::Server].map(script));
     }
 
     #[test]
