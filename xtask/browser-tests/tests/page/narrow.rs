@@ -6,13 +6,15 @@ use browser_tests::Viewport;
 use crate::visit::{SOON, Visit};
 
 /// Visible elements outside the diagram that reach beyond the window's right edge, and are not in
-/// one of the places that a wide table has for itself.
+/// one of the places that a wide table has for itself; the outermost of them, with their edges.
 const TOO_WIDE: &str = "(() => {
+    const tooWide = element => element.getBoundingClientRect().right > innerWidth + 0.5;
     return Array.from(document.body.querySelectorAll('*'))
         .filter(element => !element.closest('.diagram, .scroll, .sr-only, svg'))
         .filter(element => element.checkVisibility({visibilityProperty: true}))
-        .filter(element => element.getBoundingClientRect().right > innerWidth + 0.5)
-        .map(element => element.outerHTML.slice(0, 120));
+        .filter(element => tooWide(element) && !tooWide(element.parentElement))
+        .map(element => element.outerHTML.slice(0, 60) + ' to '
+            + element.getBoundingClientRect().right);
 })()";
 
 #[tokio::test]

@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 
 use anyhow::{Context, Result};
 use browser_tests::{Page, Viewport};
-use serde_json::Value;
 
 use crate::visit::{LINK, SOON, Visit, times};
 
@@ -97,7 +96,7 @@ async fn px_per_ms(page: &Page) -> Result<f64> {
 /// Scrolls through the whole run and measures every arrow on the screen.
 async fn painted(page: &Page) -> Result<BTreeMap<u64, Painted>> {
     let mut arrows = BTreeMap::new();
-    let mut places = Places::of(page).await?;
+    let mut places = Places::default();
     while places.next(page).await? {
         let seen = page
             .evaluate(
@@ -136,8 +135,9 @@ async fn painted(page: &Page) -> Result<BTreeMap<u64, Painted>> {
 
 /// Opens everything that is cut out of the picture.
 async fn open_all_tears(page: &Page) -> Result<()> {
-    let mut places = Places::of(page).await?;
+    let mut places = Places::default();
     while places.next(page).await? {
+        let mut opened = false;
         while page
             .evaluate("document.querySelectorAll('g.tear').length")
             .await?
@@ -152,64 +152,54 @@ async fn open_all_tears(page: &Page) -> Result<()> {
             .await?;
             let gone = format!("document.querySelector('g.tear[data-key={key}]') === null");
             page.wait_for(SOON, &gone).await?;
+            opened = true;
         }
-        places.grown(page).await?;
+        if opened {
+            // The picture is higher now, so this place was not the last.
+            places.done = false;
+        }
     }
     Ok(())
 }
 
 /// The places to which a window has to be scrolled to see all of a run.
+#[derive(Debug, Default)]
 struct Places {
-    at: f64,
-    step: f64,
-    last: f64,
+    next: f64,
     done: bool,
 }
 
 impl Places {
-    async fn of(page: &Page) -> Result<Self> {
-        let mut places = Self {
-            at: 0.0,
-            step: 0.0,
-            last: 0.0,
-            done: false,
-        };
-        places.grown(page).await?;
-        Ok(places)
-    }
-
-    /// The run's picture may have become higher.
-    async fn grown(&mut self, page: &Page) -> Result<()> {
-        let sizes = page
-            .evaluate(
-                "(() => { const s = document.querySelector('.scroller');
-                    return [s.clientHeight, s.scrollHeight]; })()",
-            )
-            .await?;
-        let number = |value: &Value| value.as_f64().context("a size of the scroller");
-        let (window, content) = (number(&sizes[0])?, number(&sizes[1])?);
-        // Half a window at a time, so that every arrow is once far from both edges.
-        self.step = (window / 2.0).floor();
-        self.last = (content - window).max(0.0);
-        Ok(())
-    }
-
     /// Scrolls to the next place; false where there is none.
     async fn next(&mut self, page: &Page) -> Result<bool> {
         if self.done {
             return Ok(false);
         }
-        let at = self.at.min(self.last);
-        page.evaluate(&format!(
-            "document.querySelector('.scroller').scrollTop = {at}"
-        ))
-        .await?;
-        let arrived = format!(
+        // The page hears of it at once, as it does of a user's scrolling; the browser itself would
+        // say so only in its next frame.
+        let at = page
+            .evaluate(&format!(
+                "(() => {{ const s = document.querySelector('.scroller');
+                    s.scrollTop = {};
+                    s.dispatchEvent(new Event('scroll'));
+                    return s.scrollTop; }})()",
+                self.next
+            ))
+            .await?;
+        let painted = format!(
             "Math.abs(Number(document.querySelector('svg.window').dataset.scroll) - {at}) <= 1"
         );
-        page.wait_for(SOON, &arrived).await?;
-        self.done = self.at >= self.last;
-        self.at += self.step;
+        page.wait_for(SOON, &painted).await?;
+        let sizes = page
+            .evaluate(
+                "(() => { const s = document.querySelector('.scroller');
+                    return [s.scrollTop, s.clientHeight, s.scrollHeight]; })()",
+            )
+            .await?;
+        let (at, window, content): (f64, f64, f64) = serde_json::from_value(sizes)?;
+        self.done = at + window >= content - 1.0;
+        // Half a window at a time, so that every arrow is once far from both edges.
+        self.next = at + (window / 2.0).floor();
         Ok(true)
     }
 }
