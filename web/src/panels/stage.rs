@@ -75,7 +75,8 @@ pub(crate) fn waiting(run: &Run) -> Html {
         };
     }
     let text = match (run.link, run.state()) {
-        (Link::Offline, _) => format!("{}.", run.link.meaning()),
+        // The notice above says what is the matter.
+        (Link::Offline | Link::Outdated, _) => String::new(),
         (_, Some(RunState::Queued)) => {
             let before = run.info.as_ref().map_or(0, |info| info.queue_position);
             match before {
