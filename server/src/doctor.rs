@@ -71,7 +71,7 @@ fn packets(checks: &mut Vec<Check>) -> bool {
     use crate::hosts::{Host, HostPlan, Privilege, privilege};
 
     checks.push(match privilege() {
-        Privilege::Root => ok("rights", "CAP_SYS_ADMIN"),
+        Privilege::Root => ok("rights", "CAP_NET_ADMIN and CAP_SYS_ADMIN"),
         Privilege::UserNamespace => ok("rights", "a user namespace of its own"),
         Privilege::None(tried) => Check {
             name: "rights".to_owned(),
@@ -107,7 +107,8 @@ fn packets(checks: &mut Vec<Check>) -> bool {
         name: HostName::Client,
         address: Ipv4Addr::new(192, 0, 2, 1),
         mtu: 1_500,
-        sysctls: BTreeMap::new(),
+        // Experiments pin sysctls; a read-only /proc/sys would fail them.
+        sysctls: BTreeMap::from([("tcp_fin_timeout".to_owned(), "60".to_owned())]),
     };
     let made = Host::create(&plan);
     let took = u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX);

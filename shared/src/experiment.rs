@@ -188,12 +188,14 @@ impl Param {
                 Ok(Value::Integer(number))
             }
             ParamType::Duration => {
-                let Value::Text(text) = value else {
-                    return Err(malformed(
-                        "a duration with its unit, such as 1500ms, 5s, 2min or 2h".to_owned(),
-                    ));
-                };
-                let micros = parse_duration(text).map_err(|error| malformed(error.to_string()))?;
+                let micros = match value {
+                    Value::Text(text) => parse_duration(text).ok(),
+                    Value::Integer(0) => Some(0),
+                    Value::Integer(_) | Value::Boolean(_) => None,
+                }
+                .ok_or_else(|| {
+                    malformed("a duration with its unit, such as 1500ms, 5s, 2min or 2h".to_owned())
+                })?;
                 let bound = |bound: &Option<Value>| match bound {
                     Some(Value::Text(text)) => parse_duration(text).ok(),
                     _ => None,

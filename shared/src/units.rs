@@ -30,12 +30,16 @@ pub enum DurationError {
 
 /// Reads a duration, in microseconds.
 ///
-/// A decimal fraction is allowed (`1.5s`); what is finer than a microsecond is rounded.
+/// A decimal fraction is allowed (`1.5s`); what is finer than a microsecond is rounded. Zero needs
+/// no unit.
 ///
 /// # Errors
 /// [`DurationError`] names the text and what is wrong with it.
 pub fn parse_duration(text: &str) -> Result<u64, DurationError> {
     let trimmed = text.trim();
+    if trimmed == "0" {
+        return Ok(0);
+    }
     let split = trimmed
         .find(|c: char| !(c.is_ascii_digit() || c == '.'))
         .ok_or_else(|| {
@@ -109,6 +113,7 @@ mod tests {
             (" 2min ", 120_000_000),
             ("2h", 7_200_000_000),
             ("0s", 0),
+            ("0", 0),
         ] {
             assert_eq!(parse_duration(text), Ok(micros), "{text}");
         }

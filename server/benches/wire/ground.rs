@@ -144,7 +144,7 @@ impl Ground {
     /// Ends the recording; every event is in the log when this returns.
     pub(crate) async fn recorded(mut self) -> Arc<EventLog> {
         if let Some(link) = &self.link {
-            link.settled().await;
+            link.ender().settled().await;
         }
         if let Some(recorder) = self.recorder.take() {
             recorder.finish(false).await;

@@ -107,11 +107,6 @@ impl ApiError {
                     "shutting-down",
                     "The server is shutting down",
                 ),
-                StartError::Store(_) => (
-                    StatusCode::INTERNAL_SERVER_ERROR,
-                    "recording-failed",
-                    "The run cannot be recorded",
-                ),
             },
             Self::Act(error) => match error {
                 ActError::UnknownRun(_) => (StatusCode::NOT_FOUND, "unknown-run", "No such run"),

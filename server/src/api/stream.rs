@@ -310,7 +310,7 @@ mod tests {
     }
 
     fn log_of(count: u64) -> Arc<EventLog> {
-        let log = EventLog::new(None);
+        let log = EventLog::in_memory();
         log.append(&(0..count).map(|seq| event(seq, "x")).collect::<Vec<_>>());
         Arc::new(log)
     }
@@ -387,7 +387,7 @@ mod tests {
     #[test]
     fn batches_are_bounded_in_bytes_but_a_large_event_is_sent() {
         let large = "y".repeat(BATCH_BYTES);
-        let log = EventLog::new(None);
+        let log = EventLog::in_memory();
         log.append(&[
             event(0, &large),
             event(1, &large),

@@ -10,13 +10,15 @@ use std::{
     time::Duration,
 };
 
-use axum::{Router, serve::Listener as AxumListener};
+use axum::Router;
 use bytes::Bytes;
 use http::{HeaderValue, Request, Uri, header::CONNECTION};
 use http_body_util::{BodyExt, Empty};
+use hyper::server::conn::http1;
 use hyper_util::{
     client::legacy::{Client, connect::HttpInfo},
-    rt::{TokioExecutor, TokioIo, TokioTimer},
+    rt::{TokioIo, TokioTimer},
+    service::TowerToHyperService,
 };
 use linger_shared::event::{Fact, HttpExchange, Observer};
 use tokio::net::TcpStream;
@@ -25,34 +27,24 @@ use tower_service::Service;
 use super::{connect_recorded, errno_name};
 use crate::{
     journal::Journal,
-    lab::{Listener, Stack},
+    lab::{Crew, Listener, Stack},
 };
 
 /// Serves an axum application on a listener until the run is over.
-pub async fn serve_http(listener: Listener, app: Router) {
-    // It ends only with the run, which drops it.
-    let _ = axum::serve(Accepting(listener), app).await;
-}
-
-/// A host's listener as axum takes it.
-struct Accepting(Listener);
-
-impl AxumListener for Accepting {
-    type Io = TcpStream;
-    type Addr = SocketAddr;
-
-    async fn accept(&mut self) -> (TcpStream, SocketAddr) {
-        loop {
-            match self.0.socket.accept().await {
-                Ok(accepted) => return accepted,
-                // The peer gave up before it was accepted, or descriptors are short.
-                Err(_) => tokio::time::sleep(Duration::from_millis(10)).await,
-            }
-        }
-    }
-
-    fn local_addr(&self) -> io::Result<SocketAddr> {
-        Ok(self.0.address())
+pub async fn serve_http(listener: Listener, app: Router, crew: Crew) {
+    loop {
+        let Ok((stream, _)) = listener.socket.accept().await else {
+            // The peer gave up before it was accepted, or descriptors are short.
+            tokio::time::sleep(Duration::from_millis(10)).await;
+            continue;
+        };
+        let service = TowerToHyperService::new(app.clone());
+        crew.spawn(async move {
+            // A connection that fails is seen on the wire and by the client.
+            let _ = http1::Builder::new()
+                .serve_connection(TokioIo::new(stream), service)
+                .await;
+        });
     }
 }
 
@@ -77,8 +69,8 @@ pub struct HttpClient {
 
 impl HttpClient {
     /// A client on a host that asks the server at `server`.
-    pub fn new(stack: Stack, server: SocketAddr, reuse: Reuse) -> Self {
-        let client = Client::builder(TokioExecutor::new())
+    pub fn new(stack: Stack, server: SocketAddr, reuse: Reuse, crew: Crew) -> Self {
+        let client = Client::builder(crew)
             .pool_timer(TokioTimer::new())
             .build(Connector(stack.clone()));
         Self {

@@ -47,6 +47,31 @@ pub struct Connection {
 }
 
 impl Connection {
+    /// Connects from a host to a listener of another, and accepts the connection there: both ends.
+    /// Also gives the time at which `connect()` returned, on the run's clock.
+    ///
+    /// # Errors
+    /// [`LabError::Application`] where `connect()` failed; nobody waits for the accept then.
+    pub async fn pair(
+        stack: &Stack,
+        listener: &Listener,
+        keepalive: Option<KeepAlive>,
+    ) -> Result<(Self, Self, u64), LabError> {
+        let open = async {
+            let opened = Self::open(stack, listener.address(), keepalive).await?;
+            let connected_us = stack.journal().now_us();
+            opened
+                .map(|connection| (connection, connected_us))
+                .map_err(|error| LabError::Application {
+                    host: stack.name(),
+                    call: "connect()",
+                    errno: errno_name(&error),
+                })
+        };
+        let ((near, connected_us), far) = tokio::try_join!(open, Self::accept(listener))?;
+        Ok((near, far, connected_us))
+    }
+
     /// Connects from a host. What the application sees is recorded either way.
     ///
     /// # Errors
@@ -101,8 +126,8 @@ impl Connection {
     /// Writes all of `bytes`.
     ///
     /// # Errors
-    /// What `write(2)` returned.
-    pub async fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
+    /// [`LabError::Application`] names what `write(2)` returned.
+    pub async fn write(&mut self, bytes: &[u8]) -> Result<(), LabError> {
         let began_us = self.journal.now_us();
         let args = count(bytes.len());
         let written = match &mut self.stream {
@@ -114,7 +139,15 @@ impl Connection {
             Err(error) => (errno_name(error), Some(errno_name(error))),
         };
         self.called("write", args, result, errno, began_us);
-        written
+        written.map_err(|error| self.failed("write()", &error))
+    }
+
+    fn failed(&self, call: &'static str, error: &io::Error) -> LabError {
+        LabError::Application {
+            host: self.host,
+            call,
+            errno: errno_name(error),
+        }
     }
 
     /// Reads once, for as long as it takes.
@@ -163,15 +196,13 @@ impl Connection {
             match self.read().await {
                 ReadOutcome::Data(more) => bytes.extend(more),
                 ReadOutcome::End => {
-                    return Err(LabError::Unmet(format!(
-                        "{}: the stream ended after {} of {length} bytes",
-                        self.host,
-                        bytes.len()
-                    )));
+                    return Err(LabError::Application {
+                        host: self.host,
+                        call: "read()",
+                        errno: format!("end of stream after {} of {length} bytes", bytes.len()),
+                    });
                 }
-                ReadOutcome::Failed(source) => {
-                    return Err(LabError::io(format!("read on {}", self.host), source));
-                }
+                ReadOutcome::Failed(error) => return Err(self.failed("read()", &error)),
             }
         }
         Ok(bytes)

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, time::Duration};
 
 use axum::{Router, routing::get};
 use linger_shared::{
-    event::{HostName, Mode, TcpState},
+    event::{HostName, Mode},
     experiment::{Descriptor, Param, Params, Preset, Value},
     theory::handshake,
     units::human,
@@ -100,7 +100,9 @@ impl Experiment for HttpSequential {
 
     fn plan(&self, params: &Params) -> Plan {
         let delay = params.duration_us("delay");
+        let requests = params.integer("requests");
         Plan {
+            lasts_us: requests * (8 * delay + params.duration_us("pause")),
             there_us: delay,
             back_us: delay,
             congestion: "cubic",
@@ -123,7 +125,7 @@ async fn script(lab: &mut Lab, params: &Params) -> Result<(), LabError> {
     let listener = lab.server().listen(8080).await?;
     let address = lab.reach(&listener).await?;
     let app = Router::new().route("/{n}", get(|| async { "Hello world" }));
-    lab.spawn(serve_http(listener, app));
+    lab.spawn(serve_http(listener, app, lab.crew()));
 
     lab.chapter(if persistent {
         "Requests, one after the other, on a connection that is kept"
@@ -135,7 +137,7 @@ async fn script(lab: &mut Lab, params: &Params) -> Result<(), LabError> {
     } else {
         Reuse::Close
     };
-    let mut client = HttpClient::new(lab.client(), address, reuse);
+    let mut client = HttpClient::new(lab.client(), address, reuse, lab.crew());
     let connect = match lab.mode() {
         Mode::Packets => handshake::connect_us(delay, delay),
         Mode::Relay => handshake::relayed_connect_us(delay),
@@ -158,9 +160,11 @@ async fn script(lab: &mut Lab, params: &Params) -> Result<(), LabError> {
     for number in 1..=requests {
         let exchange = client.get(&format!("/{number}")).await;
         if let Some(error) = exchange.error {
-            return Err(LabError::Unmet(format!(
-                "request {number} failed on an undisturbed path: {error}"
-            )));
+            return Err(LabError::Application {
+                host: HostName::Client,
+                call: "request",
+                errno: format!("{} of {requests}: {error}", number),
+            });
         }
         if number < requests {
             tokio::time::sleep(Duration::from_micros(pause)).await;
@@ -175,13 +179,6 @@ async fn script(lab: &mut Lab, params: &Params) -> Result<(), LabError> {
         // closed each one, and a client that closes too makes their FINs cross now and then.
         drop(client);
     }
-    for host in [HostName::Client, HostName::Server] {
-        lab.connections_until(host, SETTLING, |sockets| {
-            sockets
-                .iter()
-                .all(|socket| socket.state == TcpState::TimeWait)
-        })
-        .await;
-    }
+    lab.until_closed(SETTLING).await;
     Ok(())
 }

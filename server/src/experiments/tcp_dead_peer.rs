@@ -73,14 +73,14 @@ impl Experiment for TcpDeadPeer {
                     2_000_000,
                     1_000_000,
                     7_200_000_000,
-                    "TCP_KEEPIDLE: silence before the first probe, in whole seconds",
+                    "TCP_KEEPIDLE: silence before the first probe, rounded up to whole seconds",
                 ),
                 Param::duration(
                     "interval",
                     1_000_000,
                     1_000_000,
                     600_000_000,
-                    "TCP_KEEPINTVL: how long each probe may stay unanswered, in whole seconds",
+                    "TCP_KEEPINTVL: how long each probe may stay unanswered, rounded up to whole seconds",
                 ),
                 Param::integer(
                     "count",
@@ -136,6 +136,7 @@ impl Experiment for TcpDeadPeer {
     fn plan(&self, params: &Params) -> Plan {
         let delay = params.duration_us("delay");
         Plan {
+            lasts_us: patience_us(params, keepalive_of(params)) + 20 * delay,
             there_us: delay,
             back_us: delay,
             congestion: "cubic",
@@ -148,34 +149,47 @@ impl Experiment for TcpDeadPeer {
     }
 }
 
-/// What a socket option of whole seconds makes of a duration.
+/// A duration for a socket option that takes whole seconds: rounded up, as the parameters say.
 fn whole_seconds(micros: u64) -> u64 {
-    micros / 1_000_000 * 1_000_000
+    micros.div_ceil(1_000_000) * 1_000_000
+}
+
+/// How long to wait for the client's read to come back, in microseconds.
+fn patience_us(params: &Params, keepalive: Option<KeepAlive>) -> u64 {
+    match keepalive {
+        Some(keepalive) => {
+            let predicted = detection_us(keepalive);
+            predicted + predicted / PATIENCE_DIVISOR + 1_000_000
+        }
+        None => params.duration_us("watch"),
+    }
+}
+
+fn detection_us(keepalive: KeepAlive) -> u64 {
+    keepalive::detection_us(
+        keepalive.idle_us,
+        keepalive.interval_us,
+        keepalive.count.into(),
+    )
+}
+
+fn keepalive_of(params: &Params) -> Option<KeepAlive> {
+    params.boolean("keepalive").then_some(KeepAlive {
+        idle_us: whole_seconds(params.duration_us("idle")),
+        interval_us: whole_seconds(params.duration_us("interval")),
+        count: u32::try_from(params.integer("count")).unwrap_or(u32::MAX),
+    })
 }
 
 async fn script(lab: &mut Lab, params: &Params) -> Result<(), LabError> {
-    let idle_us = whole_seconds(params.duration_us("idle"));
-    let interval_us = whole_seconds(params.duration_us("interval"));
-    let count = params.integer("count");
-    let keepalive = params.boolean("keepalive").then_some(KeepAlive {
-        idle_us,
-        interval_us,
-        count: u32::try_from(count).unwrap_or(u32::MAX),
-    });
+    let keepalive = keepalive_of(params);
 
     lab.chapter("Connect and exchange a greeting");
     let listener = lab.server().listen(7654).await?;
-    let client = lab.client();
-    let (connected, accepted) = tokio::join!(
-        Connection::open(&client, listener.address(), keepalive),
-        Connection::accept(&listener),
-    );
-    let mut client = connected?.map_err(|source| LabError::io("connect", source))?;
-    let mut server = accepted?;
-    let unsent = |source| LabError::io("write", source);
-    client.write(b"hello").await.map_err(unsent)?;
+    let (mut client, mut server, _) = Connection::pair(&lab.client(), &listener, keepalive).await?;
+    client.write(b"hello").await?;
     let greeting = server.read_exactly(5).await?;
-    server.write(&greeting).await.map_err(unsent)?;
+    server.write(&greeting).await?;
     client.read_exactly(greeting.len()).await?;
     // Unacknowledged data would bring the retransmission timer in instead of keep-alive.
     lab.connections_until(HostName::Server, Duration::from_secs(5), |sockets| {
@@ -186,22 +200,20 @@ async fn script(lab: &mut Lab, params: &Params) -> Result<(), LabError> {
     lab.chapter("Cut the path without a word");
     lab.cut(&[HostName::Client, HostName::Server]).stay();
     let last_heard = lab.last_arrival_us(HostName::Client);
-    let predicted = keepalive.map(|_| keepalive::detection_us(idle_us, interval_us, count));
-    let patience_us = match predicted {
-        Some(predicted) => {
-            lab.expect(
-                "detection",
-                last_heard + predicted,
-                format!(
-                    "idle {} + {count} x interval {}",
-                    human(idle_us),
-                    human(interval_us)
-                ),
-            );
-            predicted + predicted / PATIENCE_DIVISOR + 1_000_000
-        }
-        None => params.duration_us("watch"),
-    };
+    let predicted = keepalive.map(detection_us);
+    if let (Some(keepalive), Some(predicted)) = (keepalive, predicted) {
+        lab.expect(
+            "detection",
+            last_heard + predicted,
+            format!(
+                "idle {} + {} x interval {}",
+                human(keepalive.idle_us),
+                keepalive.count,
+                human(keepalive.interval_us)
+            ),
+        );
+    }
+    let patience_us = patience_us(params, keepalive);
 
     // The peer waits too, and hears nothing either way: its own keep-alive is off.
     let waiting = async {

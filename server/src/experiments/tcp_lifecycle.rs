@@ -11,7 +11,7 @@ use linger_shared::{
 
 use super::{Experiment, Script, paragraphs, reference};
 use crate::{
-    endpoints::{Connection, ReadOutcome},
+    endpoints::{Connection, ReadOutcome, errno_name},
     lab::{Lab, LabError, Plan},
 };
 
@@ -76,7 +76,7 @@ impl Experiment for TcpLifecycle {
                     3_000_000,
                     1_000_000,
                     60_000_000,
-                    "tcp_fin_timeout of both hosts, in whole seconds: 3 s stand for Linux's 60 s",
+                    "tcp_fin_timeout of both hosts, rounded up to whole seconds: 3 s stand for Linux's 60 s",
                 ),
             ],
             presets: vec![
@@ -129,6 +129,9 @@ impl Experiment for TcpLifecycle {
         let delay = params.duration_us("delay");
         let seconds = params.duration_us("fin_timeout").div_ceil(1_000_000);
         Plan {
+            // Opening, talking and closing take a dozen one-way delays at the most, and an orphan
+            // its time-out or 3.5 times an RTO of at least a second or a few round trips.
+            lasts_us: 40 * delay + 2 * params.duration_us("fin_timeout"),
             there_us: delay,
             back_us: delay,
             congestion: "cubic",
@@ -158,26 +161,19 @@ async fn script(lab: &mut Lab, params: &Params) -> Result<(), LabError> {
         began + predicted,
         format!("SYN there and SYN-ACK back: 2 x {}", human(delay)),
     );
-    let client = lab.client();
-    let (connected, accepted) = tokio::join!(
-        Connection::open(&client, listener.address(), None),
-        Connection::accept(&listener),
-    );
-    let mut client = connected?.map_err(|source| LabError::io("connect", source))?;
-    let mut server = accepted?;
-    let connected_at = lab.last_arrival_us(HostName::Client);
+    let (mut client, mut server, connected_us) =
+        Connection::pair(&lab.client(), &listener, None).await?;
     lab.measure(
         "connect",
         Some(predicted),
-        Some(connected_at.saturating_sub(began)),
-        connected_at,
+        Some(connected_us.saturating_sub(began)),
+        connected_us,
     );
 
     lab.chapter("Say something in both directions");
-    let unsent = |source| LabError::io("write", source);
-    client.write(&payload).await.map_err(unsent)?;
+    client.write(&payload).await?;
     server.read_exactly(payload.len()).await?;
-    server.write(&payload).await.map_err(unsent)?;
+    server.write(&payload).await?;
     client.read_exactly(payload.len()).await?;
     // The last data's ACK is on its way; closing now would let it share a packet with a FIN in one
     // run and not in the next.
@@ -218,7 +214,13 @@ async fn close_in_turn(
                 bytes.len()
             )));
         }
-        ReadOutcome::Failed(source) => return Err(LabError::io("read the end of stream", source)),
+        ReadOutcome::Failed(error) => {
+            return Err(LabError::Application {
+                host: second_host,
+                call: "read()",
+                errno: errno_name(&error),
+            });
+        }
     }
 
     if params.boolean("peer_closes") {
@@ -266,7 +268,15 @@ async fn close_in_turn(
     lab.expect(
         "orphan_gone",
         waits_since + predicted,
-        format!("tcp_fin_timeout of {}", human(fin_timeout)),
+        if predicted > fin_timeout {
+            format!(
+                "3.5 x RTO of {}, which is more than tcp_fin_timeout of {}",
+                human(rto_us),
+                human(fin_timeout)
+            )
+        } else {
+            format!("tcp_fin_timeout of {}", human(fin_timeout))
+        },
     );
     let patience = Duration::from_micros(predicted + predicted / 4) + SLACK;
     let gone = lab

@@ -23,6 +23,17 @@ pub enum LabError {
         /// What happened.
         source: io::Error,
     },
+    /// A call of an application failed that nothing of the experiment makes fail. Where a user has
+    /// disturbed the path, that is what the user wanted to see.
+    #[error("the {host}'s {call} failed: {errno}")]
+    Application {
+        /// On which host.
+        host: linger_shared::event::HostName,
+        /// Which call.
+        call: &'static str,
+        /// What it returned.
+        errno: String,
+    },
     /// Something that must happen for the experiment to mean anything did not.
     #[error("{0}")]
     Unmet(String),

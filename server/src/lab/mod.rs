@@ -4,6 +4,7 @@
 //! A lab promises that nothing of it is left when it is closed or dropped: sockets, tasks, threads,
 //! devices and namespaces. What its own taking down does to connections is not recorded.
 
+mod crew;
 mod error;
 mod stack;
 
@@ -19,9 +20,10 @@ use linger_shared::{
     experiment::{Descriptor, Params},
     protocol::{Action, PROTOCOL_VERSION},
 };
-use tokio::{net::TcpStream, sync::watch, task::JoinSet};
+use tokio::{net::TcpStream, sync::watch};
 
 pub use self::{
+    crew::Crew,
     error::LabError,
     stack::{Listener, Stack},
 };
@@ -50,6 +52,9 @@ pub struct Setup {
 /// What an experiment asks of its hosts and its link.
 #[derive(Debug, Clone)]
 pub struct Plan {
+    /// How long the script takes by its parameters, in microseconds. A run that takes much longer
+    /// waits for something that will not come, and is ended.
+    pub lasts_us: u64,
     /// One-way delay from the client to the server, in microseconds.
     pub there_us: u64,
     /// One-way delay from the server to the client, in microseconds.
@@ -60,8 +65,8 @@ pub struct Plan {
     pub sysctls: BTreeMap<String, String>,
 }
 
-/// How long the kernels' last answer may take on a busy machine.
-const LAST_LOOK: Duration = Duration::from_secs(1);
+/// How long the last packets, and then the kernels' last answer, may take beyond what they must.
+const LAST_LOOK: Duration = Duration::from_secs(5);
 
 /// A run's hosts, wire and record.
 pub struct Lab {
@@ -69,7 +74,7 @@ pub struct Lab {
     rules: Arc<Rules>,
     mode: Mode,
     /// Servers and drivers that the experiment set to work.
-    tasks: JoinSet<()>,
+    crew: Crew,
     /// Connections that nobody closed: they stay open until nothing is recorded any more.
     leftovers: Arc<Leftovers>,
     stack: stack::Ground,
@@ -96,6 +101,11 @@ pub struct Controls {
 }
 
 impl Controls {
+    /// Whether a viewer has disturbed the path, now or before.
+    pub fn disturbed(&self) -> bool {
+        self.rules.disturbed()
+    }
+
     /// Carries out an action.
     ///
     /// # Errors
@@ -120,7 +130,7 @@ impl Lab {
     ///
     /// # Errors
     /// [`LabError`] says what was tried and what happened; nothing is left behind.
-    pub async fn open(setup: Setup) -> Result<(Self, Header), LabError> {
+    pub async fn open(setup: &Setup, header: Header) -> Result<(Self, Header), LabError> {
         let journal = Arc::new(Journal::new());
         let rules = Rules::new(Arc::clone(&journal));
         let leftovers = Arc::new(Leftovers::default());
@@ -132,26 +142,14 @@ impl Lab {
         )
         .await?;
         let header = Header {
-            protocol_version: PROTOCOL_VERSION,
-            run: setup.run,
-            experiment: setup.descriptor.id,
-            title: setup.descriptor.title,
-            params: setup.params.values().clone(),
-            seed: setup.seed,
-            mode: setup.mode,
-            started_unix_ms: SystemTime::now()
-                .duration_since(UNIX_EPOCH)
-                .map_or(0, |since| u64::try_from(since.as_millis()).unwrap_or(0))
-                .saturating_sub(journal.now_us() / 1_000),
-            kernel: hosts::kernel_release(),
             hosts: ground.hosts(),
-            versions: versions(),
+            ..header
         };
         let lab = Self {
             journal,
             rules,
             mode: setup.mode,
-            tasks: JoinSet::new(),
+            crew: Crew::default(),
             leftovers,
             stack: ground,
         };
@@ -195,7 +193,7 @@ impl Lab {
     ///
     /// # Errors
     /// [`LabError`] where the relay's front cannot be opened.
-    pub async fn reach(&mut self, listener: &Listener) -> Result<SocketAddr, LabError> {
+    pub async fn reach(&self, listener: &Listener) -> Result<SocketAddr, LabError> {
         match self.stack.relay() {
             None => Ok(listener.address()),
             Some(relay) => {
@@ -203,15 +201,20 @@ impl Lab {
                     .front(listener.address())
                     .await
                     .map_err(|source| LabError::io("open the relay's front", source))?;
-                self.tasks.spawn(work);
+                self.crew.spawn(work);
                 Ok(address)
             }
         }
     }
 
     /// Sets something to work beside the script until the run is over.
-    pub fn spawn(&mut self, work: impl Future<Output = ()> + Send + 'static) {
-        self.tasks.spawn(work);
+    pub fn spawn(&self, work: impl Future<Output = ()> + Send + 'static) {
+        self.crew.spawn(work);
+    }
+
+    /// Those who work beside the script, for libraries that bring tasks of their own.
+    pub fn crew(&self) -> Crew {
+        self.crew.clone()
     }
 
     /// Drops every packet from these hosts, silently, until the returned guard is dropped.
@@ -302,24 +305,67 @@ impl Lab {
             .unwrap_or_default()
     }
 
-    /// Lets what is on its way arrive, and asks the kernels once more, so that the record ends with
-    /// how things stand.
-    pub async fn settle(&self) {
-        self.stack.settled().await;
-        for host in [HostName::Client, HostName::Server] {
-            self.connections_until(host, LAST_LOOK, |_| true).await;
+    /// What ends the record of this run, while the script may still hold the lab.
+    pub fn closing(&self) -> Closing {
+        Closing {
+            journal: Arc::clone(&self.journal),
+            path: self.stack.path(),
+            tables: self.stack.tables(),
+        }
+    }
+
+    /// Waits until no connection is open any more, TIME_WAIT aside; gives up after `patience`.
+    pub async fn until_closed(&self, patience: Duration) {
+        match self.stack.relay() {
+            Some(relay) => {
+                // A stream that stays open is not the relay's fault; the record says so.
+                let _ = tokio::time::timeout(patience, relay.idle()).await;
+            }
+            None => {
+                for host in [HostName::Client, HostName::Server] {
+                    self.connections_until(host, patience, |sockets| {
+                        sockets
+                            .iter()
+                            .all(|socket| socket.state == TcpState::TimeWait)
+                    })
+                    .await;
+                }
+            }
         }
     }
 
     /// Takes everything down, and returns when it is gone.
-    pub async fn close(mut self) {
+    pub async fn close(self) {
         // The wire goes first: what the closing of sockets sends has nowhere to go.
         let ground = self.stack;
         let ground = tokio::task::spawn_blocking(move || ground.unplug()).await;
-        self.tasks.shutdown().await;
+        self.crew.dismissed().await;
         drop(self.leftovers);
         // Joining threads and waiting for the kernel blocks.
         let _ = tokio::task::spawn_blocking(move || drop(ground)).await;
+    }
+}
+
+/// Ends a run's record: what is on its way arrives, the kernels are asked once more, and then
+/// nothing is recorded any more.
+pub struct Closing {
+    journal: Arc<Journal>,
+    path: stack::Path,
+    tables: Option<watch::Receiver<Tables>>,
+}
+
+impl Closing {
+    /// Closes the record. Every packet in it has an ending afterwards.
+    pub async fn close(mut self) {
+        // Whoever goes on sending does not hold up the end.
+        let _ = tokio::time::timeout(LAST_LOOK, self.path.settled()).await;
+        if let Some(tables) = &mut self.tables {
+            let asked_us = self.journal.now_us();
+            let asked = tables.wait_for(|tables| tables.asked_us >= asked_us);
+            let _ = tokio::time::timeout(LAST_LOOK, asked).await;
+        }
+        self.path.end().await;
+        self.journal.close();
     }
 }
 
@@ -332,6 +378,27 @@ fn connections(tables: &Tables, host: HostName) -> Vec<SocketSnapshot> {
         .filter(|socket| socket.state != TcpState::Listen)
         .cloned()
         .collect()
+}
+
+impl Setup {
+    /// The run's header, as far as it is known before there are hosts.
+    pub fn header(&self) -> Header {
+        Header {
+            protocol_version: PROTOCOL_VERSION,
+            run: self.run.clone(),
+            experiment: self.descriptor.id.clone(),
+            title: self.descriptor.title.clone(),
+            params: self.params.values().clone(),
+            seed: self.seed,
+            mode: self.mode,
+            started_unix_ms: SystemTime::now()
+                .duration_since(UNIX_EPOCH)
+                .map_or(0, |since| u64::try_from(since.as_millis()).unwrap_or(0)),
+            kernel: hosts::kernel_release(),
+            hosts: Vec::new(),
+            versions: versions(),
+        }
+    }
 }
 
 /// Versions of what takes part in runs, by name.

@@ -25,7 +25,7 @@ use crate::{
 #[cfg(linger_packets)]
 use crate::{
     hosts::{Host, HostPlan, Sampler},
-    wire::{PacketLink, Port},
+    wire::{LinkEnder, PacketLink, Port},
 };
 
 /// Largest packet of every link, in bytes: Ethernet's.
@@ -131,13 +131,12 @@ impl Ground {
         }
     }
 
-    /// Returns when nothing that was on its way still is.
-    pub(super) async fn settled(&self) {
-        #[cfg(linger_packets)]
-        if let Self::Packets(ground) = self
-            && let Some(link) = &ground.link
-        {
-            link.settled().await;
+    /// The way between the hosts, for whoever ends the record.
+    pub(super) fn path(&self) -> Path {
+        match self {
+            #[cfg(linger_packets)]
+            Self::Packets(ground) => Path::Packets(ground.link.as_ref().map(PacketLink::ender)),
+            Self::Relay(relay) => Path::Relay(relay.clone()),
         }
     }
 
@@ -201,13 +200,8 @@ impl PacketGround {
             mtu: MTU,
             sysctls: plan.sysctls.clone(),
         };
-        let (client, server) = std::thread::scope(|scope| {
-            let client = scope.spawn(|| Host::create(&host_plan(HostName::Client)));
-            let server = Host::create(&host_plan(HostName::Server));
-            let gone = |_| Err(crate::hosts::HostError::Gone(HostName::Client));
-            (client.join().unwrap_or_else(gone), server)
-        });
-        let ((client, client_tun), (server, server_tun)) = (client?, server?);
+        let (client, client_tun) = Host::create(&host_plan(HostName::Client))?;
+        let (server, server_tun) = Host::create(&host_plan(HostName::Server))?;
         let sampler = Sampler::start(
             Arc::clone(&journal),
             vec![
@@ -238,6 +232,41 @@ impl PacketGround {
             server: Arc::new(server),
             congestion: plan.congestion,
         })
+    }
+}
+
+/// The way between the hosts of a run, apart from the hosts.
+pub(super) enum Path {
+    #[cfg(linger_packets)]
+    Packets(Option<LinkEnder>),
+    Relay(Relay),
+}
+
+impl Path {
+    /// Returns when nothing that is on its way now still is.
+    pub(super) async fn settled(&self) {
+        match self {
+            #[cfg(linger_packets)]
+            Self::Packets(ender) => {
+                if let Some(ender) = ender {
+                    ender.settled().await;
+                }
+            }
+            Self::Relay(relay) => relay.settled().await,
+        }
+    }
+
+    /// Drops what is still on its way, and says so; nothing is carried afterwards.
+    pub(super) async fn end(&self) {
+        match self {
+            #[cfg(linger_packets)]
+            Self::Packets(ender) => {
+                if let Some(ender) = ender {
+                    ender.end().await;
+                }
+            }
+            Self::Relay(relay) => relay.end(),
+        }
     }
 }
 

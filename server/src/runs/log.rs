@@ -42,20 +42,15 @@ struct Lines {
 }
 
 impl EventLog {
-    /// An empty log that is kept in memory only.
+    /// An empty log. It goes to a file, too, if [`EventLog::begin`] is given one.
     pub fn in_memory() -> Self {
-        Self::new(None)
-    }
-
-    /// An empty log; what is appended goes to `sink` too.
-    pub(crate) fn new(sink: Option<Sink>) -> Self {
         Self {
             header: OnceLock::new(),
             journal: OnceLock::new(),
             lines: Mutex::new(Lines {
                 lines: Vec::new(),
                 last_us: 0,
-                sink,
+                sink: None,
             }),
             progress: watch::Sender::new(Progress {
                 next: 0,
@@ -73,7 +68,7 @@ impl EventLog {
         last_us: u64,
         state: RunState,
     ) -> Self {
-        let log = Self::new(None);
+        let log = Self::in_memory();
         let next = lines.len() as u64;
         // The cell is empty, so this cannot fail.
         let _ = log.header.set(header);
@@ -134,13 +129,18 @@ impl EventLog {
             .collect()
     }
 
-    pub(crate) fn begin(&self, header: Header, journal: Arc<Journal>) {
-        if let Some(sink) = &mut lock(&self.lines).sink {
+    pub(crate) fn begin(&self, header: Header, journal: Option<Arc<Journal>>, sink: Option<Sink>) {
+        let mut held = lock(&self.lines);
+        held.sink = sink;
+        if let Some(sink) = &mut held.sink {
             sink.header(&header);
         }
+        drop(held);
         // A run begins once.
         let _ = self.header.set(header);
-        let _ = self.journal.set(journal);
+        if let Some(journal) = journal {
+            let _ = self.journal.set(journal);
+        }
         self.progress.send_modify(|progress| {
             progress.state = RunState::Running;
             progress.queue_position = 0;
@@ -197,9 +197,7 @@ impl EventLog {
     /// The run is over; nothing is appended afterwards.
     pub(crate) fn finish(&self, state: RunState) {
         let mut held = lock(&self.lines);
-        if let Some(mut sink) = held.sink.take() {
-            sink.close(state);
-        }
+        held.sink = None;
         let last_us = held.last_us;
         drop(held);
         self.progress.send_if_modified(|progress| {

@@ -12,11 +12,13 @@ mod verdict;
 
 use std::{
     collections::{HashMap, VecDeque},
+    panic::AssertUnwindSafe,
     path::PathBuf,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
+use futures_util::FutureExt;
 use linger_shared::{
     event::{Fact, Mode, Observer},
     experiment::{ParamError, Params},
@@ -99,9 +101,6 @@ pub enum StartError {
     /// The server is shutting down.
     #[error("the server is shutting down")]
     ShuttingDown,
-    /// The recording could not be begun.
-    #[error(transparent)]
-    Store(#[from] StoreError),
 }
 
 fn suggest(nearest: &Option<&'static str>) -> String {
@@ -177,9 +176,14 @@ impl Manager {
     /// # Errors
     /// [`StoreError`] where the data folder cannot be made or read.
     pub fn new(config: Config) -> Result<Self, StoreError> {
-        let store = config.data.as_deref().map(store::Store::open).transpose()?;
+        let opened = config
+            .data
+            .as_deref()
+            .map(|folder| store::Store::open(folder, config.retained))
+            .transpose()?;
+        let (store, recorded) = opened.unzip();
         let mut state = State::default();
-        for recorded in store.iter().flat_map(store::Store::recorded) {
+        for recorded in recorded.into_iter().flatten() {
             let run = Run {
                 id: recorded.id.clone(),
                 experiment: recorded
@@ -270,14 +274,10 @@ impl Manager {
             });
         }
         let id = fresh_id(&descriptor.id, &state.runs);
-        let sink = match &self.0.store {
-            Some(store) => Some(store.create(&id)?),
-            None => None,
-        };
         let run = Arc::new(Run {
             id: id.clone(),
             experiment: descriptor.id,
-            log: Arc::new(EventLog::new(sink)),
+            log: Arc::new(EventLog::in_memory()),
             stop: CancellationToken::new(),
             stop_reason: Mutex::new(None),
             controls: Mutex::new(None),
@@ -400,11 +400,11 @@ impl Manager {
             let id = run.id.clone();
             let task = tokio::spawn(async move {
                 // The run itself is a task of its own, so that a panic in it is seen here.
-                let config = manager.0.config.clone();
-                let work = tokio::spawn(execute(Arc::clone(&run), pending, config));
+                let shared = Arc::clone(&manager.0);
+                let work = tokio::spawn(execute(Arc::clone(&run), pending, shared));
                 if let Err(panic) = work.await {
                     run.log.fail(
-                        run.log.progress().now_us,
+                        run.log.now_us(),
                         &format!("the run's task ended unexpectedly: {panic}"),
                     );
                 }
@@ -471,57 +471,108 @@ impl Run {
     }
 }
 
+/// How much longer than its parameters explain a run may take: what a user's cut delays, and then
+/// some.
+const SLACK: Duration = Duration::from_secs(180);
+
+/// How a script came to its end.
+enum Ending {
+    Script(Result<(), LabError>),
+    Stopped(String),
+}
+
 /// One run from its first host to its verdict.
-async fn execute(run: Arc<Run>, pending: Pending, config: Config) {
+async fn execute(run: Arc<Run>, pending: Pending, shared: Arc<Shared>) {
+    let plan = pending.experiment.plan(&pending.params);
+    let limit = shared
+        .config
+        .time_limit
+        .min(Duration::from_micros(plan.lasts_us).saturating_add(SLACK));
     let setup = Setup {
         run: run.id.clone(),
         descriptor: pending.experiment.descriptor(),
         params: pending.params.clone(),
         seed: pending.seed,
         mode: pending.mode,
-        plan: pending.experiment.plan(&pending.params),
+        plan,
     };
-    let (mut lab, header) = match Lab::open(setup).await {
+    let sink = shared.store.as_ref().and_then(|store| {
+        store
+            .create(&run.id)
+            .map_err(|error| eprintln!("linger: {error}; the run is kept in memory only"))
+            .ok()
+    });
+    let (mut lab, header) = match Lab::open(&setup, setup.header()).await {
         Ok(opened) => opened,
         Err(error) => {
+            run.log.begin(setup.header(), None, sink);
             run.log.fail(0, &error.to_string());
             return;
         }
     };
     let journal = lab.journal();
-    run.log.begin(header, Arc::clone(&journal));
+    run.log.begin(header, Some(Arc::clone(&journal)), sink);
     let over_limit = CancellationToken::new();
     let recorder = Recorder::start(
         Arc::clone(&journal),
         Arc::clone(&run.log),
-        config.event_limit,
+        shared.config.event_limit,
         over_limit.clone(),
     );
-    *lock(&run.controls) = Some(lab.controls());
+    let controls = lab.controls();
+    *lock(&run.controls) = Some(controls.clone());
+    let closing = lab.closing();
 
-    enum Ending {
-        Script(Result<(), LabError>),
-        Stopped(String),
-    }
+    // The script stays where it is until nothing is recorded any more: what it holds would be
+    // closed when it is dropped, and that is no part of the experiment.
+    let script = AssertUnwindSafe(pending.experiment.run(&mut lab, &pending.params));
+    let mut script = Box::pin(script.catch_unwind());
     let ending = tokio::select! {
         biased;
         () = run.stop.cancelled() => Ending::Stopped(
             lock(&run.stop_reason).clone().unwrap_or_else(|| "it was stopped".to_owned()),
         ),
         () = over_limit.cancelled() => Ending::Stopped(
-            format!("it reached the limit of {} events", config.event_limit),
+            format!("it reached the limit of {} events", shared.config.event_limit),
         ),
-        () = tokio::time::sleep(config.time_limit) => Ending::Stopped(
+        () = tokio::time::sleep(limit) => Ending::Stopped(
             format!("it reached its time limit of {}", linger_shared::units::format_duration(
-                u64::try_from(config.time_limit.as_micros()).unwrap_or(u64::MAX),
+                u64::try_from(limit.as_micros()).unwrap_or(u64::MAX),
             )),
         ),
-        result = pending.experiment.run(&mut lab, &pending.params) => Ending::Script(result),
+        result = &mut script => Ending::Script(result.unwrap_or_else(|_| {
+            Err(LabError::Unmet("the script panicked; this is a defect of Linger".to_owned()))
+        })),
     };
     // From here on a viewer's action would come too late to mean anything.
     lock(&run.controls).take();
-    let (state, last) = match ending {
+    let (state, last) = conclude(ending, controls.disturbed());
+    if let Some(fact) = last {
+        journal.record(Observer::Experiment, fact);
+    }
+    closing.close().await;
+    let recorded = recorder.finish(state != RunState::Failed).await;
+    drop(script);
+    lab.close().await;
+    if recorded {
+        run.log.finish(state);
+    } else {
+        run.log
+            .fail(journal.now_us(), "the recorder ended unexpectedly");
+    }
+}
+
+/// What state a run ends in, and what its record says of it.
+fn conclude(ending: Ending, disturbed: bool) -> (RunState, Option<Fact>) {
+    match ending {
         Ending::Script(Ok(())) => (RunState::Finished, None),
+        // What an application sees because a user cut its path is a result.
+        Ending::Script(Err(error @ LabError::Application { .. })) if disturbed => (
+            RunState::Finished,
+            Some(Fact::Remark {
+                text: format!("The path was cut by hand, and {error}: the script ends here."),
+            }),
+        ),
         Ending::Script(Err(error)) => (
             RunState::Failed,
             Some(Fact::Failure {
@@ -529,17 +580,7 @@ async fn execute(run: Arc<Run>, pending: Pending, config: Config) {
             }),
         ),
         Ending::Stopped(reason) => (RunState::Cancelled, Some(Fact::Stopped { reason })),
-    };
-    if let Some(fact) = last {
-        journal.record(Observer::Experiment, fact);
     }
-    lab.settle().await;
-    // Nothing that the laboratory's own taking down does belongs to the run's record.
-    journal.close();
-    let verdict_wanted = state != RunState::Failed;
-    recorder.finish(verdict_wanted).await;
-    lab.close().await;
-    run.log.finish(state);
 }
 
 fn unix_micros() -> u64 {
@@ -579,4 +620,54 @@ fn base36(mut number: u64) -> String {
     }
     digits.reverse();
     String::from_utf8_lossy(&digits).into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use linger_shared::event::HostName;
+
+    use super::*;
+
+    fn failed_read() -> Ending {
+        Ending::Script(Err(LabError::Application {
+            host: HostName::Client,
+            call: "read()",
+            errno: "ETIMEDOUT".to_owned(),
+        }))
+    }
+
+    #[test]
+    fn what_an_application_sees_after_a_users_cut_is_a_result() {
+        let (state, last) = conclude(failed_read(), true);
+        assert_eq!(state, RunState::Finished);
+        assert!(matches!(last, Some(Fact::Remark { text }) if text.contains("ETIMEDOUT")));
+    }
+
+    #[test]
+    fn a_call_that_fails_undisturbed_is_a_failure_of_the_laboratory() {
+        let (state, last) = conclude(failed_read(), false);
+        assert_eq!(state, RunState::Failed);
+        assert!(matches!(last, Some(Fact::Failure { .. })));
+    }
+
+    #[test]
+    fn ids_differ_even_within_a_millisecond() {
+        let mut taken = HashMap::new();
+        let run = |id: &str| {
+            Arc::new(Run {
+                id: id.to_owned(),
+                experiment: String::new(),
+                log: Arc::new(EventLog::in_memory()),
+                stop: CancellationToken::new(),
+                stop_reason: Mutex::new(None),
+                controls: Mutex::new(None),
+                pending: Mutex::new(None),
+            })
+        };
+        for _ in 0..100 {
+            let id = fresh_id("tcp-lifecycle", &taken);
+            assert!(!taken.contains_key(&id));
+            taken.insert(id.clone(), run(&id));
+        }
+    }
 }

@@ -11,7 +11,7 @@ use linger_shared::{
     event::{Event, Fact, Observer, Packet, to_hex},
 };
 use tokio::task::JoinHandle;
-use tokio_util::sync::CancellationToken;
+use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::{log::EventLog, verdict::Witness};
 use crate::journal::{Journal, Report, What};
@@ -26,7 +26,7 @@ const HOLD_BACK_US: u64 = 5_000;
 
 /// The task that turns a journal's reports into a log's events.
 pub struct Recorder {
-    stop: CancellationToken,
+    stop: DropGuard,
     task: JoinHandle<Desk>,
     journal: Arc<Journal>,
 }
@@ -76,17 +76,18 @@ impl Recorder {
             desk
         });
         Self {
-            stop,
+            stop: stop.drop_guard(),
             task,
             journal,
         }
     }
 
-    /// Records what is left, and the verdict if there is to be one.
-    pub async fn finish(self, verdict: bool) {
-        self.stop.cancel();
+    /// Records what is left, and the verdict if there is to be one. Gives false where the recorder
+    /// had come to grief, so that its log cannot be trusted.
+    pub async fn finish(self, verdict: bool) -> bool {
+        drop(self.stop);
         let Ok(mut desk) = self.task.await else {
-            return;
+            return false;
         };
         desk.enter(self.journal.take(), u64::MAX);
         if verdict {
@@ -98,6 +99,7 @@ impl Recorder {
             };
             desk.log.append(&[event]);
         }
+        true
     }
 }
 

@@ -1,23 +1,27 @@
 //! Runs on disk: one JSON Lines file each, the header first, then an event a line.
 //!
-//! A file is only ever appended to, a batch at a time, so a kill loses at most the batch that was
-//! not yet written; a damaged tail is cut when the file is read again. When the disk is full the
-//! run goes on in memory, and the reason is told once.
+//! A file is only ever appended to, a batch at a time, by the server that made it, so a kill loses at
+//! most the batch that was not yet written. What is read again ends before the first line that
+//! cannot be read, and the file stays as it is. When the disk is full the run goes on in memory, and
+//! the reason is told once.
 
 use std::{
-    fs::{self, File, OpenOptions},
+    fs::{self, File, OpenOptions, TryLockError},
     io::{self, BufRead, BufReader, Write},
     path::{Path, PathBuf},
     sync::Arc,
 };
 
 use linger_shared::{
-    event::{Event, Fact, Header},
+    event::{Event, Fact, Header, Observer},
     protocol::RunState,
 };
 use thiserror::Error;
 
 use super::log::EventLog;
+
+/// The file that keeps a second server out of the folder.
+const LOCK: &str = "lock";
 
 /// A file or folder of the recordings could not be used.
 #[derive(Debug, Error)]
@@ -28,50 +32,64 @@ pub struct StoreError {
     source: io::Error,
 }
 
-/// A folder of recordings.
+/// A folder of recordings, for this process alone.
 pub(super) struct Store {
     folder: PathBuf,
-    recorded: Vec<Recorded>,
+    /// Locked for as long as the store is there.
+    _lock: File,
 }
 
 /// A run that was recorded before.
-#[derive(Clone)]
 pub(super) struct Recorded {
     pub(super) id: String,
     pub(super) log: Arc<EventLog>,
 }
 
 impl Store {
-    /// Makes the folder if need be and reads what is in it, the oldest first.
-    pub(super) fn open(folder: &Path) -> Result<Self, StoreError> {
+    /// Makes the folder if need be and reads the newest recordings in it, at most `most`, the
+    /// oldest of them first.
+    pub(super) fn open(folder: &Path, most: usize) -> Result<(Self, Vec<Recorded>), StoreError> {
         let fail = |operation, source| StoreError {
             operation,
             path: folder.to_owned(),
             source,
         };
         fs::create_dir_all(folder).map_err(|error| fail("make the data folder", error))?;
-        let mut recorded = Vec::new();
+        // Making the lock shows that the folder can be written to.
+        let lock = File::create(folder.join(LOCK))
+            .map_err(|error| fail("write to the data folder", error))?;
+        lock.try_lock().map_err(|error| {
+            let source = match error {
+                TryLockError::WouldBlock => io::Error::other("another server is using it"),
+                TryLockError::Error(error) => error,
+            };
+            fail("have the data folder", source)
+        })?;
+        let mut files = Vec::new();
         for entry in fs::read_dir(folder).map_err(|error| fail("read the data folder", error))? {
-            let path = entry
-                .map_err(|error| fail("read the data folder", error))?
-                .path();
+            let entry = entry.map_err(|error| fail("read the data folder", error))?;
+            let path = entry.path();
             if path.extension().is_some_and(|ending| ending == "jsonl") {
-                match read(&path) {
-                    Ok(Some(run)) => recorded.push(run),
-                    Ok(None) => eprintln!("linger: {} holds no run; left alone", path.display()),
-                    Err(error) => eprintln!("linger: {error}; left out"),
-                }
+                let modified = entry.metadata().and_then(|meta| meta.modified()).ok();
+                files.push((modified, path));
+            }
+        }
+        files.sort();
+        let newest = files.split_off(files.len().saturating_sub(most));
+        let mut recorded = Vec::new();
+        for (_, path) in newest {
+            match read(&path) {
+                Ok(Some(run)) => recorded.push(run),
+                Ok(None) => eprintln!("linger: {} holds no run; left alone", path.display()),
+                Err(error) => eprintln!("linger: {error}; left out"),
             }
         }
         recorded.sort_by_key(|(started, _)| *started);
-        Ok(Self {
+        let store = Self {
             folder: folder.to_owned(),
-            recorded: recorded.into_iter().map(|(_, run)| run).collect(),
-        })
-    }
-
-    pub(super) fn recorded(&self) -> Vec<Recorded> {
-        self.recorded.clone()
+            _lock: lock,
+        };
+        Ok((store, recorded.into_iter().map(|(_, run)| run).collect()))
     }
 
     pub(super) fn create(&self, id: &str) -> Result<Sink, StoreError> {
@@ -114,17 +132,6 @@ impl Sink {
         self.write(&batch);
     }
 
-    pub(super) fn close(&mut self, state: RunState) {
-        if state == RunState::Cancelled
-            && let Some(file) = &self.file
-            && file.metadata().is_ok_and(|meta| meta.len() == 0)
-        {
-            // It was stopped while it waited for its turn: there is nothing to keep.
-            let _ = fs::remove_file(&self.path);
-        }
-        self.file = None;
-    }
-
     fn write(&mut self, text: &str) {
         if let Some(file) = &mut self.file
             && let Err(error) = file.write_all(text.as_bytes())
@@ -138,7 +145,7 @@ impl Sink {
     }
 }
 
-/// Reads a recording and cuts a damaged tail. `None` where the file has no header.
+/// Reads a recording, up to the first line that is none of it. `None` where the file has no header.
 fn read(path: &Path) -> Result<Option<(u64, Recorded)>, StoreError> {
     let fail = |operation, source| StoreError {
         operation,
@@ -146,76 +153,130 @@ fn read(path: &Path) -> Result<Option<(u64, Recorded)>, StoreError> {
         source,
     };
     let file = File::open(path).map_err(|error| fail("open the recording", error))?;
-    let mut reader = BufReader::new(file);
-    let mut text = Vec::new();
-    let mut good = 0_u64;
-    let mut header: Option<Header> = None;
-    let mut lines: Vec<Arc<str>> = Vec::new();
-    let mut last_us = 0;
-    let mut state = RunState::Cancelled;
-    loop {
-        text.clear();
-        let length = reader
-            .read_until(b'\n', &mut text)
-            .map_err(|error| fail("read the recording", error))?;
-        if length == 0 || text.last() != Some(&b'\n') {
-            break;
-        }
-        let Ok(line) = std::str::from_utf8(&text) else {
-            break;
-        };
-        let line = line.trim_end();
-        if header.is_none() {
-            match serde_json::from_str(line) {
-                Ok(parsed) => header = Some(parsed),
-                Err(_) => return Ok(None),
-            }
-        } else {
-            match serde_json::from_str::<Event>(line) {
-                Ok(event) if event.seq == lines.len() as u64 => {
-                    last_us = last_us.max(event.at_us);
-                    match event.fact {
-                        Fact::Verdict(_) if state != RunState::Failed => {
-                            let stopped = lines
-                                .last()
-                                .is_some_and(|line| line.contains("\"kind\":\"stopped\""));
-                            state = if stopped {
-                                RunState::Cancelled
-                            } else {
-                                RunState::Finished
-                            };
-                        }
-                        Fact::Failure { .. } => state = RunState::Failed,
-                        _ => {}
-                    }
-                    lines.push(line.into());
-                }
-                _ => break,
-            }
-        }
-        good += length as u64;
-    }
-    let Some(header) = header else {
+    let mut lines = BufReader::new(file).lines();
+    let Some(Ok(Ok(header))) = lines
+        .next()
+        .map(|line| line.map(|line| serde_json::from_str::<Header>(&line)))
+    else {
         return Ok(None);
     };
-    let size = fs::metadata(path).map_or(good, |meta| meta.len());
-    if size > good {
-        eprintln!(
-            "linger: {}: cut {} damaged bytes at the end",
-            path.display(),
-            size - good
-        );
-        OpenOptions::new()
-            .write(true)
-            .open(path)
-            .and_then(|file| file.set_len(good))
-            .map_err(|error| fail("cut the damaged end of", error))?;
+    let mut past = Past::default();
+    for line in lines {
+        // A line that is no text ends what can be read, as one that is no event does.
+        let Ok(line) = line else { break };
+        match serde_json::from_str::<Event>(&line) {
+            Ok(event) if event.seq == past.lines.len() as u64 => past.add(event, line),
+            _ => break,
+        }
     }
     let id = path
         .file_stem()
         .map(|stem| stem.to_string_lossy().into_owned())
         .unwrap_or_default();
     let started = header.started_unix_ms;
-    let log = Arc::new(EventLog::recorded(header, lines, last_us, state));
+    let state = past.ended();
+    let log = Arc::new(EventLog::recorded(header, past.lines, past.last_us, state));
     Ok(Some((started, Recorded { id, log })))
+}
+
+/// The events of a recording as they are read.
+#[derive(Default)]
+struct Past {
+    lines: Vec<Arc<str>>,
+    last_us: u64,
+    stopped: bool,
+    /// How the run ended, as far as the events tell.
+    state: Option<RunState>,
+}
+
+impl Past {
+    fn add(&mut self, event: Event, line: String) {
+        self.last_us = self.last_us.max(event.at_us);
+        match event.fact {
+            Fact::Stopped { .. } => self.stopped = true,
+            Fact::Failure { .. } => self.state = Some(RunState::Failed),
+            Fact::Verdict(_) if self.stopped => self.state = Some(RunState::Cancelled),
+            Fact::Verdict(_) => self.state = Some(RunState::Finished),
+            _ => {}
+        }
+        self.lines.push(line.into());
+    }
+
+    /// How the run ended. A recording that just ends is given an end that says so.
+    fn ended(&mut self) -> RunState {
+        if let Some(state) = self.state {
+            return state;
+        }
+        let failure = Event {
+            seq: self.lines.len() as u64,
+            at_us: self.last_us,
+            seen_by: Observer::Experiment,
+            fact: Fact::Failure {
+                message: "the recording ends here: the server was killed, or its disk was full"
+                    .to_owned(),
+            },
+        };
+        self.lines
+            .push(serde_json::to_string(&failure).unwrap_or_default().into());
+        RunState::Failed
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn event(fact: Fact) -> Event {
+        Event {
+            seq: 0,
+            at_us: 7,
+            seen_by: Observer::Experiment,
+            fact,
+        }
+    }
+
+    fn stopped() -> Fact {
+        Fact::Stopped {
+            reason: "a test".to_owned(),
+        }
+    }
+
+    fn verdict() -> Fact {
+        Fact::Verdict(linger_shared::event::Verdict {
+            ended_by: String::new(),
+            how: String::new(),
+            outcomes: Default::default(),
+            measurements: Vec::new(),
+            counts: Default::default(),
+            summary: String::new(),
+        })
+    }
+
+    fn past(facts: Vec<Fact>) -> Past {
+        let mut past = Past::default();
+        for fact in facts {
+            past.add(event(fact), String::new());
+        }
+        past
+    }
+
+    #[test]
+    fn a_recording_tells_how_its_run_ended() {
+        let remark = Fact::Remark {
+            text: String::new(),
+        };
+        assert_eq!(past(vec![verdict()]).ended(), RunState::Finished);
+        // What settles after a stop is recorded between it and the verdict.
+        let settled_after_stop = vec![stopped(), remark, verdict()];
+        assert_eq!(past(settled_after_stop).ended(), RunState::Cancelled);
+    }
+
+    #[test]
+    fn a_recording_that_just_ends_says_so() {
+        let mut past = past(vec![stopped()]);
+        assert_eq!(past.ended(), RunState::Failed);
+        let last: Event = serde_json::from_str(past.lines.last().unwrap()).unwrap();
+        assert_eq!((last.seq, last.at_us), (1, 7));
+        assert!(matches!(last.fact, Fact::Failure { .. }));
+    }
 }

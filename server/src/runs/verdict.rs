@@ -1,11 +1,14 @@
 //! The outcome of a run, worked out from its events: the same way for every experiment.
 //!
-//! For each connection the first of these decides: an application that saw ETIMEDOUT (its own
-//! kernel gave up), the first RST on the wire, the first FIN (two that crossed count for both
-//! sides), and otherwise nothing ended it. A run of several connections is told by what most of
+//! For each connection the first of these decides: a FIN (the first one's sender ended it; where the
+//! other side's FIN does not acknowledge it, they crossed, and both did), an application that saw
+//! ETIMEDOUT (its own kernel gave up), an RST, and otherwise nothing ended it. A run of several connections is told by what most of
 //! them have; the summary counts each kind.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    net::SocketAddr,
+};
 
 use linger_shared::event::{
     ChunkContent, Event, Fact, HostName, Measurement, Observer, Packet, TcpState, Verdict,
@@ -15,11 +18,13 @@ use linger_shared::event::{
 #[derive(Default)]
 pub(super) struct Witness {
     connections: BTreeMap<u32, Connection>,
-    in_flight: HashMap<u64, Flight>,
+    /// Ends of streams that are on their way through a relay.
+    ends_in_flight: HashMap<u64, (u32, HostName)>,
     measurements: Vec<Measurement>,
     expected: Vec<String>,
     outcomes: BTreeMap<HostName, String>,
-    timed_out: BTreeSet<HostName>,
+    /// Whose kernel gave up, and the address of the socket.
+    timed_out: Vec<(HostName, Option<SocketAddr>)>,
     final_states: BTreeMap<(HostName, String), TcpState>,
     requests: u64,
     responses: u64,
@@ -36,45 +41,43 @@ pub(super) struct Witness {
 struct Connection {
     /// Hosts that sent a FIN, in order.
     fins: Vec<HostName>,
-    /// Hosts that had received the other's FIN.
-    heard_fin: BTreeSet<HostName>,
-    /// Hosts that sent their FIN without having received the other's.
+    /// The relative sequence number behind each host's FIN.
+    fin_ends: BTreeMap<HostName, u32>,
+    /// Over a relay: hosts that had received the other's end of stream.
+    heard_end: BTreeSet<HostName>,
+    /// Hosts that sent their FIN without having heard the other's.
     closed_unasked: BTreeSet<HostName>,
     reset_by: Option<HostName>,
-}
-
-struct Flight {
-    connection: Option<u32>,
-    to: HostName,
-    fin: bool,
+    /// The addresses of its sockets; none over a relay, whose connections have two pairs.
+    sockets: Option<[SocketAddr; 2]>,
 }
 
 impl Witness {
     pub(super) fn observe(&mut self, event: &Event) {
         match &event.fact {
             Fact::PacketDeparted(packet) => self.departed(packet),
-            Fact::PacketArrived { id } | Fact::ChunkArrived { id } => self.arrived(*id),
-            Fact::PacketDropped { id, .. } | Fact::ChunkDropped { id, .. } => {
-                self.in_flight.remove(id);
-                self.dropped += 1;
+            Fact::PacketArrived { .. } => {}
+            Fact::ChunkArrived { id } => {
+                if let Some((connection, to)) = self.ends_in_flight.remove(id) {
+                    let connection = self.connections.entry(connection).or_default();
+                    connection.heard_end.insert(to);
+                }
             }
+            Fact::PacketDropped { .. } | Fact::ChunkDropped { .. } => self.dropped += 1,
             Fact::ChunkDeparted(chunk) => {
                 let connection = self.connections.entry(chunk.connection).or_default();
                 match chunk.content {
-                    ChunkContent::End => connection.fin_from(chunk.from),
+                    ChunkContent::End => {
+                        let asked = connection.heard_end.contains(&chunk.from);
+                        connection.fin_from(chunk.from, asked);
+                        self.ends_in_flight
+                            .insert(chunk.id, (chunk.connection, chunk.to));
+                    }
                     ChunkContent::Reset => connection.reset_from(chunk.from),
                     ChunkContent::Open | ChunkContent::Data => {}
                 }
                 self.packets += 1;
                 self.bytes += chunk.bytes.len() as u64 / 2;
-                self.in_flight.insert(
-                    chunk.id,
-                    Flight {
-                        connection: Some(chunk.connection),
-                        to: chunk.to,
-                        fin: chunk.content == ChunkContent::End,
-                    },
-                );
             }
             Fact::Socket(socket) => {
                 if let Observer::Kernel(host) = event.seen_by
@@ -135,36 +138,25 @@ impl Witness {
         }
         let has = |flag: &str| tcp.flags.split(',').any(|name| name == flag);
         let connection = self.connections.entry(tcp.connection).or_default();
+        connection.sockets = Some([tcp.src, tcp.dst]);
         if has("FIN") {
-            connection.fin_from(packet.from);
+            let end = tcp.seq.wrapping_add(tcp.payload).wrapping_add(1);
+            let asked = connection
+                .fin_ends
+                .get(&packet.to)
+                // Serial number arithmetic: RFC 9293, section 3.4.
+                .is_some_and(|theirs| tcp.ack.wrapping_sub(*theirs).cast_signed() >= 0);
+            connection.fin_from(packet.from, asked);
+            connection.fin_ends.entry(packet.from).or_insert(end);
         }
         if has("RST") {
             connection.reset_from(packet.from);
-        }
-        self.in_flight.insert(
-            packet.id,
-            Flight {
-                connection: Some(tcp.connection),
-                to: packet.to,
-                fin: has("FIN"),
-            },
-        );
-    }
-
-    fn arrived(&mut self, id: u64) {
-        if let Some(flight) = self.in_flight.remove(&id)
-            && flight.fin
-            && let Some(connection) = flight
-                .connection
-                .and_then(|number| self.connections.get_mut(&number))
-        {
-            connection.heard_fin.insert(flight.to);
         }
     }
 
     fn called(&mut self, host: HostName, call: &linger_shared::event::Call) {
         if call.errno.as_deref() == Some("ETIMEDOUT") {
-            self.timed_out.insert(host);
+            self.timed_out.push((host, call.local));
         }
         let text = match &call.errno {
             Some(errno) => errno.clone(),
@@ -284,10 +276,11 @@ impl Witness {
 }
 
 impl Connection {
-    fn fin_from(&mut self, host: HostName) {
+    /// A host closed; `asked` where it had heard that the other did.
+    fn fin_from(&mut self, host: HostName, asked: bool) {
         if !self.fins.contains(&host) {
             self.fins.push(host);
-            if !self.heard_fin.contains(&host) {
+            if !asked {
                 self.closed_unasked.insert(host);
             }
         }
@@ -297,17 +290,22 @@ impl Connection {
         self.reset_by.get_or_insert(host);
     }
 
-    fn ending(&self, timed_out: &BTreeSet<HostName>) -> (String, &'static str) {
-        if let Some(host) = timed_out.first()
-            && self.fins.is_empty()
-        {
-            return (host.to_string(), "timeout");
-        }
+    fn ending(&self, timed_out: &[(HostName, Option<SocketAddr>)]) -> (String, &'static str) {
         if self.closed_unasked.len() > 1 {
             return ("both".to_owned(), "fin");
         }
         if let Some(host) = self.fins.first() {
             return (host.to_string(), "fin");
+        }
+        let gave_up = timed_out
+            .iter()
+            .find(|(_, local)| match (local, &self.sockets) {
+                (Some(local), Some(sockets)) => sockets.contains(local),
+                // A connection that never came about has told nobody its address.
+                _ => true,
+            });
+        if let Some((host, _)) = gave_up {
+            return (host.to_string(), "timeout");
         }
         if let Some(host) = self.reset_by {
             return (host.to_string(), "rst");
@@ -345,7 +343,7 @@ mod tests {
             self.next += 1;
         }
 
-        fn sends(&mut self, id: u64, from: HostName, flags: &str) {
+        fn sends(&mut self, id: u64, from: HostName, flags: &str, ack: u32) {
             let to = match from {
                 HostName::Client => HostName::Server,
                 _ => HostName::Client,
@@ -356,9 +354,9 @@ mod tests {
                 src: address,
                 dst: address,
                 flags: flags.to_owned(),
-                seq: 0,
+                seq: 1,
                 seq_raw: 0,
-                ack: 0,
+                ack,
                 ack_raw: 0,
                 window: 0,
                 options: Vec::new(),
@@ -377,10 +375,6 @@ mod tests {
                     bytes: String::new(),
                 }),
             );
-        }
-
-        fn arrives(&mut self, id: u64) {
-            self.event(Observer::Wire, Fact::PacketArrived { id });
         }
 
         fn call(&mut self, host: HostName, call: &str, result: &str, errno: Option<&str>) {
@@ -410,25 +404,23 @@ mod tests {
     #[test]
     fn the_first_fin_names_who_ended_it() {
         let mut story = Story::new();
-        story.sends(0, HostName::Server, "FIN,ACK");
-        story.arrives(0);
-        story.sends(1, HostName::Client, "FIN,ACK");
+        story.sends(0, HostName::Server, "FIN,ACK", 1);
+        story.sends(1, HostName::Client, "FIN,ACK", 2);
         assert_eq!(story.ending(), pair("server", "fin"));
     }
 
     #[test]
     fn fins_that_cross_on_the_wire_count_for_both() {
         let mut story = Story::new();
-        story.sends(0, HostName::Server, "FIN,ACK");
-        story.sends(1, HostName::Client, "FIN,ACK");
-        story.arrives(0);
+        story.sends(0, HostName::Server, "FIN,ACK", 1);
+        story.sends(1, HostName::Client, "FIN,ACK", 1);
         assert_eq!(story.ending(), pair("both", "fin"));
     }
 
     #[test]
     fn a_time_out_outranks_the_rst_that_comes_with_it() {
         let mut story = Story::new();
-        story.sends(0, HostName::Client, "RST,ACK");
+        story.sends(0, HostName::Client, "RST,ACK", 1);
         story.call(HostName::Client, "read", "ETIMEDOUT", Some("ETIMEDOUT"));
         story.call(HostName::Client, "close", "ok", None);
         let verdict = story.witness.verdict();
@@ -442,14 +434,14 @@ mod tests {
     #[test]
     fn an_rst_alone_is_an_rst() {
         let mut story = Story::new();
-        story.sends(0, HostName::Server, "RST");
+        story.sends(0, HostName::Server, "RST", 0);
         assert_eq!(story.ending(), pair("server", "rst"));
     }
 
     #[test]
     fn a_connection_that_nobody_ended_is_silent() {
         let mut story = Story::new();
-        story.sends(0, HostName::Client, "SYN");
+        story.sends(0, HostName::Client, "SYN", 0);
         story.call(HostName::Client, "read", "", None);
         let verdict = story.witness.verdict();
         assert_eq!(verdict.how, "silence");

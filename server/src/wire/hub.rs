@@ -105,6 +105,7 @@ impl PacketLink {
             trigger,
             last_arrivals: Arc::clone(&last_arrivals),
             waiting: 0,
+            over: false,
         })?;
         Ok(Self {
             hub,
@@ -113,12 +114,12 @@ impl PacketLink {
         })
     }
 
-    /// Returns when every packet that is on its way now has arrived or was dropped.
-    pub async fn settled(&self) {
-        let (landed, settled) = oneshot::channel();
-        self.hub.post(Letter::Settle(self.id, landed));
-        // Where the thread has ended, nothing is on its way.
-        let _ = settled.await;
+    /// What ends the link's record while somebody else holds the link.
+    pub fn ender(&self) -> LinkEnder {
+        LinkEnder {
+            hub: Arc::clone(&self.hub),
+            id: self.id,
+        }
     }
 
     /// When a packet last arrived at a host, on the run's clock; 0 where none has.
@@ -129,6 +130,30 @@ impl PacketLink {
     }
 }
 
+/// Ends a link's record in good order.
+pub struct LinkEnder {
+    hub: Arc<Hub>,
+    id: u32,
+}
+
+impl LinkEnder {
+    /// Returns when every packet that is on its way now has arrived or was dropped.
+    pub async fn settled(&self) {
+        let (landed, settled) = oneshot::channel();
+        self.hub.post(Letter::Settle(self.id, landed));
+        // Where the thread has ended, nothing is on its way.
+        let _ = settled.await;
+    }
+
+    /// Drops what is still on its way, each packet with an event that says so. What hosts send
+    /// afterwards goes nowhere and is not recorded.
+    pub async fn end(&self) {
+        let (told, ended) = oneshot::channel();
+        self.hub.post(Letter::End(self.id, told));
+        let _ = ended.await;
+    }
+}
+
 impl Drop for PacketLink {
     fn drop(&mut self) {
         self.hub.part(self.id);
@@ -136,9 +161,10 @@ impl Drop for PacketLink {
 }
 
 enum Letter {
-    Join(Box<Link>, mpsc::SyncSender<u32>),
+    Join(Box<Link>, mpsc::SyncSender<io::Result<u32>>),
     Part(u32, mpsc::SyncSender<Option<Link>>),
     Settle(u32, oneshot::Sender<()>),
+    End(u32, oneshot::Sender<()>),
     Stop,
 }
 
@@ -217,10 +243,12 @@ impl Hub {
     fn join(&self, link: Link) -> Result<u32, LinkError> {
         let (answer, id) = mpsc::sync_channel(1);
         self.post(Letter::Join(Box::new(link), answer));
-        id.recv().map_err(|_| LinkError {
-            operation: "take a link on",
-            source: io::Error::other("its thread has ended"),
-        })
+        id.recv()
+            .unwrap_or_else(|_| Err(io::Error::other("its thread has ended")))
+            .map_err(|source| LinkError {
+                operation: "take a link on",
+                source,
+            })
     }
 
     fn part(&self, id: u32) {
@@ -232,7 +260,8 @@ impl Hub {
         if let Ok(Some(link)) = parted.recv() {
             thread::scope(|scope| {
                 for port in link.ports {
-                    scope.spawn(move || drop(port));
+                    // Without a thread to be had, it is dropped with the closure, here.
+                    let _ = thread::Builder::new().spawn_scoped(scope, move || drop(port));
                 }
             });
         }
@@ -257,12 +286,15 @@ struct Link {
     last_arrivals: Arc<HashMap<HostName, AtomicU64>>,
     /// Bytes that are on their way.
     waiting: usize,
+    /// Whether the record has ended: what is read now is thrown away.
+    over: bool,
 }
 
 /// A packet on its way, ordered by when it is due and then by departure.
 struct Flight {
     due: Instant,
     order: u64,
+    departed: Instant,
     link: u32,
     id: u64,
     ending: Ending,
@@ -354,23 +386,15 @@ impl Exchange {
                 Letter::Join(link, answer) => {
                     let id = self.next_link;
                     self.next_link += 1;
-                    for (index, port) in link.ports.iter().enumerate() {
+                    let watched = link.ports.iter().enumerate().try_for_each(|(index, port)| {
                         let name = u64::from(id) << 32 | index as u64;
                         let event = EpollEvent::new(EpollFlags::EPOLLIN, name);
-                        if let Err(errno) = self.epoll.add(port.tun.as_fd(), event) {
-                            link.journal.record(
-                                Observer::Wire,
-                                Fact::Failure {
-                                    message: format!(
-                                        "cannot watch {}'s device: {errno}",
-                                        port.host
-                                    ),
-                                },
-                            );
-                        }
+                        self.epoll.add(port.tun.as_fd(), event)
+                    });
+                    if watched.is_ok() {
+                        self.links.insert(id, *link);
                     }
-                    self.links.insert(id, *link);
-                    let _ = answer.send(id);
+                    let _ = answer.send(watched.map(|()| id).map_err(io::Error::from));
                 }
                 Letter::Part(id, answer) => {
                     let link = self.links.remove(&id);
@@ -397,16 +421,47 @@ impl Exchange {
                     self.flights.push(Reverse(Flight {
                         due,
                         order: self.next_flight,
+                        departed: due,
                         link,
                         id: 0,
                         ending: Ending::Tell(landed),
                     }));
                     self.next_flight += 1;
                 }
+                Letter::End(id, told) => {
+                    self.end(id);
+                    // Who asked may have given up.
+                    let _ = told.send(());
+                }
                 Letter::Stop => return false,
             }
         }
         true
+    }
+
+    /// Ends every flight of a link here and now, and makes the link deaf.
+    fn end(&mut self, id: u32) {
+        let (of_link, others): (Vec<_>, Vec<_>) = std::mem::take(&mut self.flights)
+            .into_iter()
+            .partition(|Reverse(flight)| flight.link == id);
+        self.flights = others.into();
+        let Some(link) = self.links.get_mut(&id) else {
+            return;
+        };
+        link.over = true;
+        let now = Instant::now();
+        for Reverse(flight) in of_link {
+            let whole = match flight.ending {
+                Ending::Deliver { .. } => 1.0,
+                Ending::Drop { place, .. } => place,
+                // Dropping the sender tells whoever waits.
+                Ending::Tell(_) => continue,
+            };
+            let gone = now.saturating_duration_since(flight.departed).as_secs_f64();
+            let due = (flight.due - flight.departed).as_secs_f64();
+            let place = whole * (gone / due).clamp(0.0, 1.0);
+            link.dropped(flight.id, "end", "run over", place);
+        }
     }
 
     /// Sets the timer to the next packet that is due.
@@ -472,6 +527,9 @@ impl Exchange {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
                 Err(_) => return,
             };
+            if link.over {
+                continue;
+            }
             let departed = Instant::now();
             let bytes = &self.buffer[..length];
             if let Some((due, packet, ending)) = link.route(index, departed, bytes) {
@@ -483,6 +541,7 @@ impl Exchange {
                 self.flights.push(Reverse(Flight {
                     due,
                     order,
+                    departed,
                     link: id,
                     id: packet,
                     ending,
@@ -628,6 +687,7 @@ mod tests {
         let flight = |ms, order| Flight {
             due: now + Duration::from_millis(ms),
             order,
+            departed: now,
             link: 0,
             id: 0,
             ending: Ending::Drop {

@@ -10,7 +10,7 @@ mod relay;
 mod rules;
 
 #[cfg(linger_packets)]
-pub use self::hub::{LinkError, PacketLink, Port};
+pub use self::hub::{LinkEnder, LinkError, PacketLink, Port};
 pub use self::{
     relay::Relay,
     rules::{Cut, Fate, Rules},

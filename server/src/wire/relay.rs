@@ -6,6 +6,7 @@
 //! wait instead of losing a part of it.
 
 use std::{
+    collections::BTreeSet,
     io,
     net::{Ipv4Addr, SocketAddr},
     sync::{
@@ -26,7 +27,7 @@ use tokio::{
         TcpListener, TcpStream,
         tcp::{OwnedReadHalf, OwnedWriteHalf},
     },
-    sync::mpsc,
+    sync::{mpsc, watch},
     task::JoinSet,
     time::{Instant, sleep_until},
 };
@@ -47,6 +48,16 @@ pub struct Relay {
     rules: Arc<Rules>,
     delay: Duration,
     connections: Arc<AtomicU32>,
+    /// Connections that are carried, and chunks that are on their way.
+    load: Arc<watch::Sender<Load>>,
+}
+
+/// What a relay is busy with.
+#[derive(Default)]
+struct Load {
+    carried: usize,
+    chunks: BTreeSet<u64>,
+    over: bool,
 }
 
 impl Relay {
@@ -57,7 +68,50 @@ impl Relay {
             rules,
             delay,
             connections: Arc::default(),
+            load: Arc::new(watch::Sender::new(Load::default())),
         }
+    }
+
+    /// Returns when no chunk is on its way.
+    pub async fn settled(&self) {
+        // The sender is held here, so the waiting cannot fail.
+        let _ = self
+            .load
+            .subscribe()
+            .wait_for(|load| load.chunks.is_empty())
+            .await;
+    }
+
+    /// Returns when no connection is carried any more.
+    pub async fn idle(&self) {
+        let _ = self
+            .load
+            .subscribe()
+            .wait_for(|load| load.carried == 0)
+            .await;
+    }
+
+    /// Drops what is still on its way, each chunk with an event that says so. Nothing is recorded
+    /// afterwards.
+    pub fn end(&self) {
+        self.load.send_modify(|load| {
+            load.over = true;
+            for id in std::mem::take(&mut load.chunks) {
+                self.lost(id, "end", "run over", 0.5);
+            }
+        });
+    }
+
+    fn lost(&self, id: u64, rule: &str, reason: &str, place: f64) {
+        self.journal.record(
+            Observer::Wire,
+            Fact::ChunkDropped {
+                id,
+                rule: rule.to_owned(),
+                reason: reason.to_owned(),
+                place,
+            },
+        );
     }
 
     /// Opens a front for the client whose connections are carried to `backend`, and gives the
@@ -91,6 +145,12 @@ impl Relay {
     }
 
     async fn carry(self, client: TcpStream, backend: SocketAddr) {
+        self.load.send_modify(|load| load.carried += 1);
+        self.carry_streams(client, backend).await;
+        self.load.send_modify(|load| load.carried -= 1);
+    }
+
+    async fn carry_streams(&self, client: TcpStream, backend: SocketAddr) {
         let connection = self.connections.fetch_add(1, Ordering::Relaxed);
         let to_server = Direction {
             relay: self.clone(),
@@ -110,15 +170,7 @@ impl Relay {
         let server = match TcpStream::connect(backend).await {
             Ok(server) => server,
             Err(error) => {
-                self.journal.record(
-                    Observer::Wire,
-                    Fact::ChunkDropped {
-                        id,
-                        rule: "backend".to_owned(),
-                        reason: crate::endpoints::errno_name(&error),
-                        place: 1.0,
-                    },
-                );
+                to_server.lost(id, "backend", &crate::endpoints::errno_name(&error));
                 return;
             }
         };
@@ -183,22 +235,27 @@ impl Direction {
     }
 
     async fn give_out(&self, mut writer: OwnedWriteHalf, mut waiting: mpsc::Receiver<Waiting>) {
+        let mut failure: Option<String> = None;
         while let Some(chunk) = waiting.recv().await {
             sleep_until(chunk.due).await;
             self.relay.rules.passable(self.from).await;
+            if let Some(failure) = &failure {
+                self.lost(chunk.id, "receiver", failure);
+                continue;
+            }
+            // Recorded before the write: the receiver may act on it during the write.
             self.arrived(chunk.id);
             let written = match chunk.content {
                 ChunkContent::Data => writer.write_all(&chunk.bytes).await,
                 ChunkContent::End => writer.shutdown().await,
                 ChunkContent::Reset => {
                     // Closing with a linger time of zero sends an RST to the other side.
-                    let _ = SockRef::from(writer.as_ref()).set_linger(Some(Duration::ZERO));
-                    return;
+                    SockRef::from(writer.as_ref()).set_linger(Some(Duration::ZERO))
                 }
                 ChunkContent::Open => Ok(()),
             };
-            if written.is_err() {
-                return;
+            if let Err(error) = written {
+                failure = Some(crate::endpoints::errno_name(&error));
             }
         }
     }
@@ -214,24 +271,42 @@ impl Direction {
             ChunkContent::End => "end of stream".to_owned(),
             ChunkContent::Reset => "reset".to_owned(),
         };
-        self.relay.journal.record(
-            Observer::Wire,
-            Fact::ChunkDeparted(Chunk {
-                id,
-                connection: self.connection,
-                from: self.from,
-                to: self.to,
-                content,
-                summary,
-                bytes: to_hex(bytes),
-            }),
-        );
+        let departed = Fact::ChunkDeparted(Chunk {
+            id,
+            connection: self.connection,
+            from: self.from,
+            to: self.to,
+            content,
+            summary,
+            bytes: to_hex(bytes),
+        });
+        self.relay.load.send_modify(|load| {
+            if !load.over {
+                self.relay.journal.record(Observer::Wire, departed);
+                load.chunks.insert(id);
+            }
+        });
         id
     }
 
     fn arrived(&self, id: u64) {
-        self.relay
-            .journal
-            .record(Observer::Wire, Fact::ChunkArrived { id });
+        self.landed(id, || {
+            self.relay
+                .journal
+                .record(Observer::Wire, Fact::ChunkArrived { id });
+        });
+    }
+
+    fn lost(&self, id: u64, rule: &str, reason: &str) {
+        self.landed(id, || self.relay.lost(id, rule, reason, 1.0));
+    }
+
+    /// Records a chunk's ending, unless it has one.
+    fn landed(&self, id: u64, record: impl FnOnce()) {
+        self.relay.load.send_modify(|load| {
+            if load.chunks.remove(&id) {
+                record();
+            }
+        });
     }
 }

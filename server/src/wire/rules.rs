@@ -35,6 +35,7 @@ pub struct Rules {
     cuts: Mutex<Vec<ArmedCut>>,
     /// Whether any rule is armed: what the packet path looks at first.
     any: AtomicBool,
+    disturbed: AtomicBool,
     changed: watch::Sender<()>,
 }
 
@@ -51,6 +52,7 @@ impl Rules {
             journal,
             cuts: Mutex::new(Vec::new()),
             any: AtomicBool::new(false),
+            disturbed: AtomicBool::new(false),
             changed: watch::Sender::new(()),
         })
     }
@@ -89,9 +91,18 @@ impl Rules {
 
     /// A cut on a user's behalf: it lasts until [`Rules::heal_users`].
     pub fn cut_for_user(&self, from: &[HostName]) {
+        self.disturbed.store(true, Ordering::Release);
         for &host in from {
-            self.arm(host, "user");
+            let cut_already = |cut: &ArmedCut| cut.by == "user" && cut.from == host;
+            if !self.cuts().iter().any(cut_already) {
+                self.arm(host, "user");
+            }
         }
+    }
+
+    /// Whether a user has cut anything, now or before: what applications saw may be due to that.
+    pub fn disturbed(&self) -> bool {
+        self.disturbed.load(Ordering::Acquire)
     }
 
     /// Takes back every cut that a user made.
@@ -187,9 +198,11 @@ mod tests {
         let rules = rules();
         let cut = rules.cut(&[HostName::Server]);
         rules.cut_for_user(&[HostName::Client, HostName::Server]);
+        rules.cut_for_user(&[HostName::Client]);
         rules.heal_users();
         assert_eq!(rules.fate(HostName::Client), Fate::Deliver);
         assert!(matches!(rules.fate(HostName::Server), Fate::Drop { .. }));
+        assert!(rules.disturbed());
         drop(cut);
         assert_eq!(rules.fate(HostName::Server), Fate::Deliver);
     }

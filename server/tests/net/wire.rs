@@ -3,7 +3,7 @@
 use linger::runs::{Config, Manager};
 use linger_shared::{event::Fact, protocol::RunState};
 
-use crate::observed::{assert_sound, observe, request};
+use crate::observed::{assert_sound, observe, observe_while, request};
 
 #[tokio::test]
 async fn every_packet_waits_out_its_delay_and_never_less() {
@@ -102,4 +102,30 @@ async fn a_run_over_its_time_limit_is_ended_and_says_why() {
             .iter()
             .any(|line| line.contains("time limit of 500ms"))
     );
+}
+
+#[tokio::test]
+async fn a_run_that_is_stopped_at_any_moment_leaves_no_packet_without_an_ending() {
+    for stop_after_us in [0, 15_000, 45_000, 90_000, 200_000] {
+        let mut stopped = false;
+        let params = [("pause", "50ms"), ("persistent", "off")];
+        let run = observe_while("http-sequential", &params, |manager, id, event| {
+            if !stopped && event.at_us >= stop_after_us {
+                stopped = true;
+                manager
+                    .stop(id, "a test")
+                    .expect("a live run can be stopped");
+            }
+        })
+        .await;
+        assert_eq!(run.state, RunState::Cancelled);
+        assert_sound(&run);
+        // What the taking down of the client's pool would send is no part of the record.
+        let resets = run.packets().iter().any(|packet| packet.contains("RST"));
+        assert!(
+            !resets,
+            "stopped after {stop_after_us} us: {:?}",
+            run.packets()
+        );
+    }
 }

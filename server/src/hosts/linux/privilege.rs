@@ -1,4 +1,4 @@
-//! The right to make network namespaces: CAP_SYS_ADMIN, or a user namespace of one's own.
+//! The right to make network namespaces: CAP_NET_ADMIN and CAP_SYS_ADMIN, or a user namespace of one's own.
 
 use std::{fs, io, sync::OnceLock};
 
@@ -7,13 +7,13 @@ use nix::{
     unistd::{getgid, getuid},
 };
 
-/// CAP_SYS_ADMIN's bit in the capability sets (linux/capability.h).
-const CAP_SYS_ADMIN: u64 = 1 << 21;
+/// CAP_NET_ADMIN and CAP_SYS_ADMIN in the capability sets (linux/capability.h).
+const NEEDED: u64 = 1 << 12 | 1 << 21;
 
 /// How the process came by its rights.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Privilege {
-    /// It had CAP_SYS_ADMIN from the start.
+    /// It had CAP_NET_ADMIN and CAP_SYS_ADMIN from the start.
     Root,
     /// It entered a user namespace, in which it has every capability.
     UserNamespace,
@@ -26,7 +26,7 @@ static PRIVILEGE: OnceLock<Privilege> = OnceLock::new();
 /// How the process came by its rights; [`prepare_process`] finds out.
 pub fn privilege() -> &'static Privilege {
     PRIVILEGE.get_or_init(|| {
-        if has_sys_admin() {
+        if has_rights() {
             Privilege::Root
         } else {
             Privilege::None("no user namespace was entered at the process's start".to_owned())
@@ -36,7 +36,7 @@ pub fn privilege() -> &'static Privilege {
 
 pub(crate) fn prepare_process() {
     PRIVILEGE.get_or_init(|| {
-        if has_sys_admin() {
+        if has_rights() {
             return Privilege::Root;
         }
         match enter_user_namespace() {
@@ -46,7 +46,7 @@ pub(crate) fn prepare_process() {
     });
 }
 
-fn has_sys_admin() -> bool {
+fn has_rights() -> bool {
     fs::read_to_string("/proc/self/status")
         .ok()
         .and_then(|status| {
@@ -55,7 +55,7 @@ fn has_sys_admin() -> bool {
                 .find_map(|line| line.strip_prefix("CapEff:"))?;
             u64::from_str_radix(line.trim(), 16).ok()
         })
-        .is_some_and(|capabilities| capabilities & CAP_SYS_ADMIN != 0)
+        .is_some_and(|capabilities| capabilities & NEEDED == NEEDED)
 }
 
 /// Enters a user namespace in which the caller is root (user_namespaces(7)).

@@ -26,9 +26,11 @@ const IDLE_INTERVAL: Duration = Duration::from_millis(20);
 /// The shortest pause between two rounds of questions.
 const LEAST_PAUSE: Duration = Duration::from_millis(1);
 
-/// A pause is at least this many times as long as the round before it took, so that watching never
-/// costs more than a tenth of a core.
+/// A pause is at least this many times as long as the round before it took, so that watching costs
+/// no more than a tenth of a core; but never longer than [`LONGEST_PAUSE`], because a round that
+/// took long may just have waited for a core.
 const PAUSE_FACTOR: u32 = 10;
+const LONGEST_PAUSE: Duration = Duration::from_millis(50);
 
 /// How often mere figures of a socket (window, RTT, queues, a timer set anew) are reported; a
 /// change of state, kind of timer or retries is reported at once.
@@ -138,7 +140,7 @@ fn watch_hosts(
             current.sockets.insert(*host, sockets);
         }
         tables.send_replace(current);
-        thread::sleep(LEAST_PAUSE.max(began.elapsed() * PAUSE_FACTOR));
+        thread::sleep((began.elapsed() * PAUSE_FACTOR).clamp(LEAST_PAUSE, LONGEST_PAUSE));
         if !trigger.pending.load(Ordering::Acquire) {
             thread::park_timeout(IDLE_INTERVAL);
         }
