@@ -183,7 +183,7 @@ fn dump(bytes: &[u8], is_packet: bool) -> Html {
                     <span class="payload">{ "payload" }</span>
                 </p>
             }
-            <pre class="dump" tabindex="0" aria-label="The bytes">
+            <pre class="dump scroll" tabindex="0" aria-label="The bytes">
                 { for shown.chunks(ROW).enumerate().map(row) }
                 if bytes.len() > shown.len() {
                     { format!("{} more bytes", bytes.len() - shown.len()) }

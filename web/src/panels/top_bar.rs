@@ -46,9 +46,9 @@ pub(crate) fn TopBar(props: &Props) -> Html {
         }
     };
     let theme = match props.theme {
-        Theme::System => "Theme: auto",
-        Theme::Light => "Theme: light",
-        Theme::Dark => "Theme: dark",
+        Theme::System => "auto",
+        Theme::Light => "light",
+        Theme::Dark => "dark",
     };
     html! {
         <header class="top">
@@ -65,8 +65,10 @@ pub(crate) fn TopBar(props: &Props) -> Html {
                 }
             }
             <span class="gap" />
-            <button type="button" class="quiet" onclick={act(Action::Theme(props.theme.next()))}>
-                { theme }
+            <button type="button" class="quiet" aria-label={format!("Theme: {theme}")}
+                title="Light, dark, or as the system has it"
+                onclick={act(Action::Theme(props.theme.next()))}>
+                <span class="word">{ "Theme: " }</span>{ theme }
             </button>
             <button type="button" class="quiet keys" onclick={act(Action::Help(true))}
                 title="The list of keys (?)">{ "Keys" }</button>
