@@ -4,7 +4,7 @@ use std::{
     collections::BTreeMap,
     io::{self, Write},
     process::ExitCode,
-    sync::Arc,
+    sync::{Arc, OnceLock},
     time::Duration,
 };
 
@@ -123,7 +123,8 @@ pub(super) async fn run(arguments: Arguments) -> Result<ExitCode, CliError> {
     let ending = match manager.log(&started.id) {
         Some(log) => {
             let mut printer = Printer::new(arguments.format, terminal::columns());
-            follow(&manager, &started.id, &log, &mut printer, signals).await
+            let signal = stop_at_a_signal(signals, manager.clone(), started.id);
+            follow(&log, &mut printer, &signal).await
         }
         // A run that was just started is not forgotten before it is over.
         None => Ok(Ending::default()),
@@ -150,15 +151,26 @@ struct Ending {
     failure: Option<String>,
 }
 
-/// Prints events as they come, until the run is over; a signal stops the run first.
+/// Waits for signals beside the printing, which may be blocked by whoever reads: the first stops
+/// the run, the next ends the process at once.
+fn stop_at_a_signal(mut signals: Signals, manager: Manager, id: String) -> Arc<OnceLock<Signal>> {
+    let seen = Arc::new(OnceLock::new());
+    let first = Arc::clone(&seen);
+    tokio::spawn(async move {
+        let _ = first.set(signals.next().await);
+        // The run may have ended in this very moment, and then there is nothing to stop.
+        let _ = manager.stop(&id, "stopped by the user");
+        exit_at_the_next(signals);
+    });
+    seen
+}
+
+/// Prints events as they come, until the run is over.
 async fn follow(
-    manager: &Manager,
-    id: &str,
     log: &Arc<EventLog>,
     printer: &mut Printer,
-    signals: Signals,
+    signal: &OnceLock<Signal>,
 ) -> Result<Ending, CliError> {
-    let mut signals = Some(signals);
     let mut progress = log.subscribe();
     let mut ending = Ending::default();
     let mut next = 0;
@@ -180,28 +192,15 @@ async fn follow(
         }
         if now.state.is_over() {
             ending.state = Some(now.state);
+            ending.signal = signal.get().copied();
             printer.finish()?;
             return Ok(ending);
         }
-        let signalled = async {
-            match signals.as_mut() {
-                Some(signals) => signals.next().await,
-                None => std::future::pending().await,
-            }
-        };
         tokio::select! {
             changed = progress.changed() => if changed.is_err() {
                 return Ok(ending);
             },
             () = sleep(TICK) => printer.advance(log.now_us().saturating_sub(BEHIND_US))?,
-            signal = signalled => {
-                ending.signal = Some(signal);
-                // The run may have ended in this very moment, and then there is nothing to stop.
-                let _ = manager.stop(id, "stopped by the user");
-                if let Some(signals) = signals.take() {
-                    exit_at_the_next(signals);
-                }
-            }
         }
     }
 }
