@@ -3,25 +3,25 @@
 //!
 //! While a run is going on it is painted once a frame, otherwise only when something changed.
 
-use std::{cell::Cell, rc::Rc};
+use std::rc::Rc;
 
-use gloo_events::{EventListener, EventListenerOptions};
 use linger_shared::{
     diagram::{self, TimeScale, layout},
     event::HostName,
     protocol::RunState,
 };
-use wasm_bindgen::{JsCast, closure::Closure};
-use web_sys::{Element, KeyboardEvent, MouseEvent, ResizeObserver, WheelEvent};
+use wasm_bindgen::JsCast;
+use web_sys::{Element, KeyboardEvent, MouseEvent};
 use yew::prelude::*;
 
 use super::{
+    handling::{Geometry, place, use_font, use_handling, use_painting_while},
     hit::nearest,
     paint::{self, Marked},
     summary,
 };
 use crate::{
-    services::{frames::Frames, measure::FontMeasure, page},
+    services::{measure::FontMeasure, page},
     state::{
         app::{Action, App},
         record::Shared,
@@ -38,9 +38,6 @@ const HIGHEST_PX: f64 = 8_000_000.0;
 /// frame would cost a layout of the page in every frame.
 const FOLLOWING_STEP_PX: f64 = 240.0;
 
-/// How far one notch of a wheel with Control held zooms, per pixel of its own scrolling.
-const WHEEL_ZOOM: f64 = 0.002;
-
 /// What the diagram is made from.
 #[derive(Properties, PartialEq)]
 pub(crate) struct Props {
@@ -52,18 +49,6 @@ pub(crate) struct Props {
     pub(crate) view: View,
     /// Where what the user does goes.
     pub(crate) dispatch: UseReducerDispatcher<App>,
-}
-
-/// What listeners outside of Yew need to know of the last frame.
-#[derive(Default)]
-struct Geometry {
-    /// The scroll position that was set last.
-    set: Cell<f64>,
-    /// The content pixel that was at the window's top in the last frame.
-    top: Cell<f64>,
-    /// Content pixels for one pixel of scrolling.
-    step: Cell<f64>,
-    follows: Cell<bool>,
 }
 
 /// The diagram. See the module.
@@ -309,139 +294,4 @@ fn spacer(content: f64, view: &View) -> f64 {
     } else {
         height.min(HIGHEST_PX)
     }
-}
-
-/// Sets the scroll position, where the user has not brought it there already.
-fn place(scroller: &NodeRef, geometry: &Geometry, wanted: f64) {
-    let Some(scroller) = scroller.cast::<Element>() else {
-        return;
-    };
-    if (geometry.set.get() - wanted).abs() >= 1.0 {
-        scroller.set_scroll_top(wanted as i32);
-        // The browser has the last word, so it is asked.
-        geometry.set.set(f64::from(scroller.scroll_top()));
-    }
-}
-
-/// Repaints in every frame while `moving`.
-#[hook]
-fn use_painting_while(moving: bool) {
-    let redraw = use_force_update();
-    use_effect_with(moving, move |moving| {
-        let frames = moving.then(|| Frames::start(move |_| redraw.force_update()));
-        move || drop(frames)
-    });
-}
-
-/// Measures text in the font of the picture, as soon as there is a picture.
-#[hook]
-fn use_font(svg: &NodeRef, measure: &Rc<std::cell::RefCell<FontMeasure>>) {
-    let (svg, measure) = (svg.clone(), measure.clone());
-    use_effect_with((), move |()| {
-        if let Some(svg) = svg.cast::<Element>() {
-            *measure.borrow_mut() = FontMeasure::of(&svg);
-        }
-    });
-}
-
-/// Reports sizes, scrolling and zooming by wheel.
-#[hook]
-fn use_handling(scroller: &NodeRef, geometry: &Rc<Geometry>, look: &Callback<ViewAction>) {
-    let (scroller, geometry, look) = (scroller.clone(), geometry.clone(), look.clone());
-    use_effect_with((), move |()| {
-        let handles = scroller.cast::<Element>().map(|element| {
-            let listeners = [
-                on_scroll(&element, &geometry, &look),
-                on_wheel(&element, &geometry, &look),
-                on_touch(&element, &geometry, &look),
-            ];
-            (listeners, watch_size(&element, look))
-        });
-        move || {
-            if let Some((_, Some((observer, _closure)))) = &handles {
-                observer.disconnect();
-            }
-            drop(handles);
-        }
-    });
-}
-
-fn on_scroll(
-    element: &Element,
-    geometry: &Rc<Geometry>,
-    look: &Callback<ViewAction>,
-) -> EventListener {
-    let (scroller, geometry, look) = (element.clone(), geometry.clone(), look.clone());
-    EventListener::new(element, "scroll", move |_| {
-        let top = f64::from(scroller.scroll_top());
-        let moved = top - geometry.set.get();
-        if moved.abs() >= 1.0 {
-            geometry.set.set(top);
-            look.emit(ViewAction::Scrolled {
-                to: geometry.top.get() + moved * geometry.step.get(),
-            });
-        }
-    })
-}
-
-/// Lets a window that follows go as soon as the user pulls at it: otherwise each frame would put
-/// it back before the browser's scrolling got anywhere.
-fn let_go(geometry: &Geometry, look: &Callback<ViewAction>) {
-    if geometry.follows.get() && geometry.top.get() > 0.0 {
-        look.emit(ViewAction::Scrolled {
-            to: geometry.top.get() - 4.0,
-        });
-    }
-}
-
-fn on_wheel(
-    element: &Element,
-    geometry: &Rc<Geometry>,
-    look: &Callback<ViewAction>,
-) -> EventListener {
-    let (scroller, geometry, look) = (element.clone(), geometry.clone(), look.clone());
-    let options = EventListenerOptions::enable_prevent_default();
-    EventListener::new_with_options(element, "wheel", options, move |event| {
-        let Some(event) = event.dyn_ref::<WheelEvent>() else {
-            return;
-        };
-        if event.ctrl_key() {
-            event.prevent_default();
-            let top = scroller.get_bounding_client_rect().top();
-            look.emit(ViewAction::Zoom {
-                factor: (-event.delta_y() * WHEEL_ZOOM).exp(),
-                anchor: Some(f64::from(event.client_y()) - top),
-            });
-        } else if event.delta_y() < 0.0 {
-            let_go(&geometry, &look);
-        }
-    })
-}
-
-fn on_touch(
-    element: &Element,
-    geometry: &Rc<Geometry>,
-    look: &Callback<ViewAction>,
-) -> EventListener {
-    let (geometry, look) = (geometry.clone(), look.clone());
-    EventListener::new(element, "touchmove", move |_| let_go(&geometry, &look))
-}
-
-type Sizes = (ResizeObserver, Closure<dyn FnMut()>);
-
-fn watch_size(element: &Element, look: Callback<ViewAction>) -> Option<Sizes> {
-    let observed = element.clone();
-    let closure = Closure::<dyn FnMut()>::new(move || {
-        let (width, height) = (observed.client_width(), observed.client_height());
-        // Out of sight (another tab on a narrow screen) is no size.
-        if width > 0 && height > 0 {
-            look.emit(ViewAction::Resized {
-                width: f64::from(width),
-                height: f64::from(height),
-            });
-        }
-    });
-    let observer = ResizeObserver::new(closure.as_ref().unchecked_ref()).ok()?;
-    observer.observe(element);
-    Some((observer, closure))
 }

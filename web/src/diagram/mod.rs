@@ -4,6 +4,7 @@
 //! are the style sheet's (`static/css/tokens.css`).
 
 pub(crate) mod canvas;
+mod handling;
 pub mod hit;
 pub mod marks;
 pub mod paint;

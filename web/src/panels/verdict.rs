@@ -29,18 +29,18 @@ pub(crate) fn VerdictPanel(props: &Props) -> Html {
                     .filter(|reason| !verdict.summary.contains(reason.as_str())) {
                     <p class="hint">{ format!("The run ended before its script: {reason}.") }</p>
                 }
-                <dl class="fields">
-                    <dt>{ "Ended by" }</dt><dd>{ verdict.ended_by.clone() }</dd>
-                    <dt>{ "How" }</dt><dd>{ how(&verdict.how) }</dd>
+                <dl class="totals">
+                    <div><dt>{ "ended by" }</dt><dd>{ verdict.ended_by.clone() }</dd></div>
+                    <div><dt>{ "how" }</dt><dd>{ how(&verdict.how) }</dd></div>
                     { for verdict.outcomes.iter().map(|(host, saw)| html! {
-                        <><dt>{ format!("The {host} saw") }</dt><dd>{ saw.clone() }</dd></>
+                        <div><dt>{ format!("the {host} saw") }</dt><dd>{ saw.clone() }</dd></div>
                     }) }
                 </dl>
             </div>
             <div class="figures">
                 { measurements(&verdict.measurements) }
                 <dl class="totals">
-                    { for verdict.counts.iter().map(|(name, number)| html! {
+                    { for verdict.counts.iter().filter(|(_, number)| **number > 0).map(|(name, number)| html! {
                         <div><dt>{ name.replace(':', ", ").replace('_', " ") }</dt>
                             <dd>{ *number }</dd></div>
                     }) }
