@@ -40,7 +40,9 @@ impl Experiment for HttpSequential {
                 "With `persistent` off, each request carries `Connection: close`. The server closes \
                  after each response, and the client opens a new connection for the next request: a \
                  handshake of one round trip each time, four more segments to close, and a socket \
-                 in TIME_WAIT on the server for a minute, because it was the server that closed first.",
+                 in TIME_WAIT on the server for a minute, because the server closes without waiting. \
+                 The client knows as well that this was the last response, and now and then closes in \
+                 the same moment: then the FINs cross, and both sides end in TIME_WAIT.",
                 "What keep-alive means here has nothing to do with TCP keep-alive: this one is a \
                  decision of two applications not to close; that one is a kernel's way to ask \
                  whether anybody is still there.",
@@ -128,9 +130,9 @@ async fn script(lab: &mut Lab, params: &Params) -> Result<(), LabError> {
     lab.spawn(serve_http(listener, app, lab.crew()));
 
     lab.chapter(if persistent {
-        "Requests, one after the other, on a connection that is kept"
+        "Requests on one kept connection"
     } else {
-        "Requests, one after the other, each on a connection of its own"
+        "Requests, each on its own connection"
     });
     let reuse = if persistent {
         Reuse::Persistent

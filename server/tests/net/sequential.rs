@@ -47,10 +47,10 @@ async fn without_persistence_each_request_pays_for_a_connection_and_leaves_a_tim
     assert_eq!(verdict.counts["connections"], 10);
     assert_eq!(syns(&run), 10);
     assert_eq!(verdict.counts["time_wait:server"], 10);
-    assert_eq!(
-        (verdict.ended_by.as_str(), verdict.how.as_str()),
-        ("server", "fin")
-    );
+    // The client knows too that the response was the last, and may close in the same moment; but it
+    // never closes before it has the response, behind which the server's FIN follows at once.
+    assert_eq!(verdict.how, "fin");
+    assert_ne!(verdict.ended_by, "client");
     // 10 handshakes and 10 exchanges of 40 ms, 9 pauses of 10 ms; each step may be late.
     assert_near(run.measured("all_requests"), 890_000, 300_000);
 }
