@@ -103,13 +103,7 @@ impl Experiment for HttpSequential {
     fn plan(&self, params: &Params) -> Plan {
         let delay = params.duration_us("delay");
         let requests = params.integer("requests");
-        Plan {
-            lasts_us: requests * (8 * delay + params.duration_us("pause")),
-            there_us: delay,
-            back_us: delay,
-            congestion: "cubic",
-            sysctls: BTreeMap::new(),
-        }
+        Plan::symmetric(delay, requests * (8 * delay + params.duration_us("pause")))
     }
 
     fn run<'a>(&'a self, lab: &'a mut Lab, params: &'a Params) -> Script<'a> {
@@ -165,7 +159,7 @@ async fn script(lab: &mut Lab, params: &Params) -> Result<(), LabError> {
             return Err(LabError::Application {
                 host: HostName::Client,
                 call: "request",
-                errno: format!("{} of {requests}: {error}", number),
+                errno: format!("{number} of {requests}: {error}"),
             });
         }
         if number < requests {

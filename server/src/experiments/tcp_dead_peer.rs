@@ -135,13 +135,8 @@ impl Experiment for TcpDeadPeer {
 
     fn plan(&self, params: &Params) -> Plan {
         let delay = params.duration_us("delay");
-        Plan {
-            lasts_us: patience_us(params, keepalive_of(params)) + 20 * delay,
-            there_us: delay,
-            back_us: delay,
-            congestion: "cubic",
-            sysctls: BTreeMap::new(),
-        }
+        let patience = patience_us(params, keepalive_of(params));
+        Plan::symmetric(delay, patience + 20 * delay)
     }
 
     fn run<'a>(&'a self, lab: &'a mut Lab, params: &'a Params) -> Script<'a> {

@@ -127,15 +127,13 @@ impl Experiment for TcpLifecycle {
 
     fn plan(&self, params: &Params) -> Plan {
         let delay = params.duration_us("delay");
-        let seconds = params.duration_us("fin_timeout").div_ceil(1_000_000);
+        let fin_timeout = params.duration_us("fin_timeout");
+        let seconds = fin_timeout.div_ceil(1_000_000);
         Plan {
+            sysctls: BTreeMap::from([("tcp_fin_timeout".to_owned(), seconds.to_string())]),
             // Opening, talking and closing take a dozen one-way delays at the most, and an orphan
             // its time-out or 3.5 times an RTO of at least a second or a few round trips.
-            lasts_us: 40 * delay + 2 * params.duration_us("fin_timeout"),
-            there_us: delay,
-            back_us: delay,
-            congestion: "cubic",
-            sysctls: BTreeMap::from([("tcp_fin_timeout".to_owned(), seconds.to_string())]),
+            ..Plan::symmetric(delay, 40 * delay + 2 * fin_timeout)
         }
     }
 

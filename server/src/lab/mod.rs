@@ -68,6 +68,20 @@ pub struct Plan {
 /// How long the last packets, and then the kernels' last answer, may take beyond what they must.
 const LAST_LOOK: Duration = Duration::from_secs(5);
 
+impl Plan {
+    /// A link with the same delay in either direction, and cubic: what Linux has by default where
+    /// nobody chose otherwise.
+    pub fn symmetric(delay_us: u64, lasts_us: u64) -> Self {
+        Self {
+            lasts_us,
+            there_us: delay_us,
+            back_us: delay_us,
+            congestion: "cubic",
+            sysctls: BTreeMap::new(),
+        }
+    }
+}
+
 /// A run's hosts, wire and record.
 pub struct Lab {
     journal: Arc<Journal>,
