@@ -30,6 +30,8 @@ pub(super) struct Geometry {
     pub(super) step: Cell<f64>,
     /// Whether the window follows the newest event.
     pub(super) follows: Cell<bool>,
+    /// Whether the user holds the scroll bar or a key down.
+    held: Cell<bool>,
 }
 
 /// Sets the scroll position, where the user has not brought it there already.
@@ -80,10 +82,11 @@ pub(super) fn use_handling(
                 on_wheel(&element, &geometry, &look),
                 on_touch(&element, &geometry, &look),
             ];
-            (listeners, watch_size(&element, look))
+            let holding = on_holding(&element, &geometry);
+            (listeners, holding, watch_size(&element, look))
         });
         move || {
-            if let Some((_, Some((observer, _closure)))) = &handles {
+            if let Some((_, _, Some((observer, _closure)))) = &handles {
                 observer.disconnect();
             }
             drop(handles);
@@ -100,6 +103,12 @@ fn on_scroll(
     EventListener::new(element, "scroll", move |_| {
         let top = f64::from(scroller.scroll_top());
         let moved = top - geometry.set.get();
+        if geometry.follows.get() && !geometry.held.get() {
+            // The browser moves the window, too, when the picture becomes lower; only a user's hand
+            // takes it away from the newest event.
+            geometry.set.set(top);
+            return;
+        }
         if moved.abs() >= 1.0 {
             geometry.set.set(top);
             look.emit(ViewAction::Scrolled {
@@ -150,6 +159,21 @@ fn on_touch(
 ) -> EventListener {
     let (geometry, look) = (geometry.clone(), look.clone());
     EventListener::new(element, "touchmove", move |_| let_go(&geometry, &look))
+}
+
+/// Whether the user holds anything that scrolls: the pointer on the scroll bar, or a key.
+fn on_holding(element: &Element, geometry: &Rc<Geometry>) -> [EventListener; 5] {
+    [
+        ("pointerdown", true),
+        ("pointerup", false),
+        ("pointercancel", false),
+        ("keydown", true),
+        ("keyup", false),
+    ]
+    .map(|(event, held)| {
+        let geometry = geometry.clone();
+        EventListener::new(element, event, move |_| geometry.held.set(held))
+    })
 }
 
 type Sizes = (ResizeObserver, Closure<dyn FnMut()>);
