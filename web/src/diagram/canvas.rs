@@ -95,7 +95,7 @@ pub(crate) fn Canvas(props: &Props) -> Html {
     let lowest = (content - view.height).max(1.0);
     geometry.step.set(lowest.max(reach) / reach);
     geometry.top.set(scroll);
-    geometry.follows.set(view.follows());
+    geometry.follows.set(view.follows() && run.is_live());
     let wanted = if view.follows() {
         spacer - view.height
     } else {

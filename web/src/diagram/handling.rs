@@ -28,7 +28,7 @@ pub(super) struct Geometry {
     pub(super) top: Cell<f64>,
     /// Content pixels for one pixel of scrolling.
     pub(super) step: Cell<f64>,
-    /// Whether the window follows the newest event.
+    /// Whether the window follows the newest event of a run that goes on.
     pub(super) follows: Cell<bool>,
     /// Whether the user holds the scroll bar or a key down.
     held: Cell<bool>,
