@@ -10,6 +10,7 @@ pub(super) enum Signal {
     /// Ctrl-C.
     Interrupt,
     /// SIGTERM, or the terminal went away.
+    #[cfg(unix)]
     Terminate,
 }
 
@@ -18,6 +19,7 @@ impl Signal {
     pub(super) const fn status(self) -> u8 {
         match self {
             Self::Interrupt => 130,
+            #[cfg(unix)]
             Self::Terminate => 143,
         }
     }
