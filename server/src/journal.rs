@@ -4,6 +4,7 @@
 //! costs them a short lock; sorting, dissecting and numbering are the recorder's work.
 
 use std::{
+    collections::BTreeMap,
     net::SocketAddr,
     sync::{
         Mutex, MutexGuard, PoisonError,
@@ -20,6 +21,8 @@ pub struct Journal {
     reports: Mutex<Vec<Report>>,
     closed: AtomicBool,
     next_packet: AtomicU64,
+    /// Calls that have not come back, by the time at which they were made and their host.
+    waiting: Mutex<BTreeMap<(u64, HostName), Call>>,
 }
 
 /// What an observer reported.
@@ -49,6 +52,7 @@ impl Journal {
             reports: Mutex::new(Vec::new()),
             closed: AtomicBool::new(false),
             next_packet: AtomicU64::new(0),
+            waiting: Mutex::new(BTreeMap::new()),
         }
     }
 
@@ -125,8 +129,33 @@ impl Journal {
         );
     }
 
-    /// Ignores what is reported from now on.
+    /// Notes that an application waits in a call that it has just made.
+    pub fn waits(&self, host: HostName, call: &str, began_us: u64, local: Option<SocketAddr>) {
+        let call = Call {
+            call: call.to_owned(),
+            args: String::new(),
+            result: String::new(),
+            errno: None,
+            began_us: Some(began_us),
+            local,
+        };
+        self.waiting().insert((began_us, host), call);
+    }
+
+    /// Notes that the call came back.
+    pub fn waits_no_more(&self, host: HostName, began_us: u64) {
+        self.waiting().remove(&(began_us, host));
+    }
+
+    fn waiting(&self) -> MutexGuard<'_, BTreeMap<(u64, HostName), Call>> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Reports the calls that have not come back, and ignores what is reported from then on.
     pub fn close(&self) {
+        for ((_, host), call) in std::mem::take(&mut *self.waiting()) {
+            self.record(Observer::App(host), Fact::Call(call));
+        }
         self.closed.store(true, Ordering::Release);
     }
 

@@ -152,21 +152,18 @@ impl Connection {
 
     /// Reads once, for as long as it takes.
     ///
-    /// A read that is given up (its future dropped) is recorded as one that still waits.
+    /// A read that is given up (its future dropped) is recorded, at the run's end, as one that still
+    /// waits.
     pub async fn read(&mut self) -> ReadOutcome {
         let began_us = self.journal.now_us();
-        let mut waiting = Waiting {
-            connection: self,
-            began_us,
-            done: false,
-        };
+        // Whether this is given up or the run ends meanwhile, the record says that it still waits.
+        self.journal.waits(self.host, "read", began_us, self.local);
         let mut buffer = vec![0; 64 * 1024];
-        let read = match &mut waiting.connection.stream {
+        let read = match &mut self.stream {
             Some(stream) => stream.read(&mut buffer).await,
             None => Err(io::ErrorKind::NotConnected.into()),
         };
-        waiting.done = true;
-        drop(waiting);
+        self.journal.waits_no_more(self.host, began_us);
         match read {
             Ok(0) => {
                 self.called("read", "", "end of stream", None, began_us);
@@ -232,21 +229,6 @@ impl Drop for Connection {
     fn drop(&mut self) {
         if let Some(stream) = self.stream.take() {
             self.leftovers.keep(stream);
-        }
-    }
-}
-
-/// Says so when a read is given up.
-struct Waiting<'a> {
-    connection: &'a mut Connection,
-    began_us: u64,
-    done: bool,
-}
-
-impl Drop for Waiting<'_> {
-    fn drop(&mut self) {
-        if !self.done {
-            self.connection.called("read", "", "", None, self.began_us);
         }
     }
 }

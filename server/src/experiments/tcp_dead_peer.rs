@@ -73,14 +73,14 @@ impl Experiment for TcpDeadPeer {
                     2_000_000,
                     1_000_000,
                     7_200_000_000,
-                    "TCP_KEEPIDLE: silence before the first probe, rounded up to whole seconds",
+                    "silence before the first probe (TCP_KEEPIDLE), rounded up to whole seconds",
                 ),
                 Param::duration(
                     "interval",
                     1_000_000,
                     1_000_000,
                     600_000_000,
-                    "TCP_KEEPINTVL: how long each probe may stay unanswered, rounded up to whole seconds",
+                    "how long each probe may stay unanswered (TCP_KEEPINTVL), rounded up to whole seconds",
                 ),
                 Param::integer(
                     "count",
@@ -88,7 +88,7 @@ impl Experiment for TcpDeadPeer {
                     3,
                     1,
                     127,
-                    "TCP_KEEPCNT: probes that may stay unanswered in a row",
+                    "probes that may stay unanswered in a row (TCP_KEEPCNT)",
                 ),
                 Param::duration(
                     "watch",

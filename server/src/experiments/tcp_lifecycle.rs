@@ -40,7 +40,9 @@ impl Experiment for TcpLifecycle {
                  Who closes first goes through FIN_WAIT1 and FIN_WAIT2 and ends in TIME_WAIT, where \
                  its kernel remembers the pair of addresses and ports for a minute, so that a \
                  segment that is still on its way cannot be taken for part of a later connection. \
-                 The other side passes CLOSE_WAIT and LAST_ACK and is done. Where both close before \
+                 The other side passes CLOSE_WAIT and LAST_ACK and is done. Where it answers at once, as here, \
+                 its FIN carries the acknowledgment of the first, so FIN_WAIT2 is skipped and \
+                 CLOSE_WAIT is too short to be seen. Where both close before \
                  they hear of the other's FIN, both pass CLOSING and both end in TIME_WAIT.",
                 "If the other side's application never closes, its socket stays in CLOSE_WAIT for as \
                  long as the process lives: no timer ends it. The first closer's socket, which no \
@@ -50,7 +52,7 @@ impl Experiment for TcpLifecycle {
             look_for: paragraphs(&[
                 "one round trip before the first byte of data",
                 "the two FINs and which side ends in TIME_WAIT",
-                "with `peer_closes` off: CLOSE_WAIT that stays, FIN_WAIT2 that goes",
+                "with a peer that never closes: CLOSE_WAIT that stays, FIN_WAIT2 that goes",
                 "with both closing first: FINs that cross, CLOSING on both sides",
             ]),
             misconception: "\"TIME_WAIT is the server's problem.\" It is the problem of whoever \
@@ -76,7 +78,8 @@ impl Experiment for TcpLifecycle {
                     3_000_000,
                     1_000_000,
                     60_000_000,
-                    "tcp_fin_timeout of both hosts, rounded up to whole seconds: 3 s stand for Linux's 60 s",
+                    "how long an orphan waits in FIN_WAIT2 (tcp_fin_timeout of both hosts, rounded up to \
+                     whole seconds); 3 s stand for Linux's 60 s",
                 ),
             ],
             presets: vec![

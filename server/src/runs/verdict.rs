@@ -241,6 +241,11 @@ impl Witness {
 
     fn summary(&self) -> String {
         let one = self.connections.len() == 1;
+        // Only where it is true of all: a run is about one question.
+        let half_closed = self
+            .connections
+            .values()
+            .all(|connection| connection.fins.len() == 1 && connection.reset_by.is_none());
         let endings: Vec<String> = self
             .endings()
             .into_iter()
@@ -257,6 +262,9 @@ impl Witness {
                     (_, "silence") => format!("Nobody ended {which}: they are still open."),
                     ("both", _) => format!("Client and server ended {which} at once, with FIN."),
                     (by, "timeout") => format!("The {by}'s kernel gave up {which}: ETIMEDOUT."),
+                    (by, "fin") if half_closed => format!(
+                        "The {by} closed its side of {which} with FIN; the other side never did."
+                    ),
                     (by, how) => {
                         format!("The {by} ended {which} with {}.", how.to_ascii_uppercase())
                     }
@@ -407,6 +415,18 @@ mod tests {
         story.sends(0, HostName::Server, "FIN,ACK", 1);
         story.sends(1, HostName::Client, "FIN,ACK", 2);
         assert_eq!(story.ending(), pair("server", "fin"));
+    }
+
+    #[test]
+    fn a_fin_that_is_never_answered_closes_one_side_only() {
+        let mut story = Story::new();
+        story.sends(0, HostName::Client, "FIN,ACK", 1);
+        let verdict = story.witness.verdict();
+        assert_eq!(verdict.ended_by, "client");
+        assert_eq!(
+            verdict.summary,
+            "The client closed its side of the connection with FIN; the other side never did."
+        );
     }
 
     #[test]

@@ -81,6 +81,11 @@ impl Rules {
         self.rules.insert(at, rule);
     }
 
+    pub(super) fn forget_predictions_after(&mut self, at_us: u64) {
+        self.rules
+            .retain(|rule| !rule.predicted || rule.at_us <= at_us);
+    }
+
     pub(super) fn all(&self) -> &[RuleFact] {
         &self.rules
     }

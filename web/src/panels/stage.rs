@@ -68,7 +68,7 @@ pub(crate) fn waiting(run: &Run) -> Html {
             <div class="empty">
                 <div class="notice trouble">{ trouble(why) }</div>
                 <p>
-                    { "Runs live as long as the server that made them. " }
+                    { "A server keeps its recent runs for as long as it runs, and with --data beyond that. " }
                     <a href="/">{ "Choose an experiment" }</a>{ " and run it again." }
                 </p>
             </div>

@@ -80,7 +80,7 @@ fn measurements(measurements: &[Measurement]) -> Html {
             <tbody>
                 { for measurements.iter().map(|measurement| html! {
                     <tr>
-                        <th scope="row">{ measurement.name.clone() }</th>
+                        <th scope="row">{ measurement.name.replace('_', " ") }</th>
                         <td>{ span(measurement.predicted_us, "\u{2013}") }</td>
                         <td>{ span(measurement.measured_us, "did not happen") }</td>
                         <td>{ difference(measurement) }</td>

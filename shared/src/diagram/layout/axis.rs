@@ -155,7 +155,7 @@ pub(super) fn rules(frame: &Frame) -> Vec<Rule> {
         .map(|rule| {
             let y = frame.y(rule.at_us);
             Rule {
-                name: rule.name.clone(),
+                name: rule.name.replace('_', " "),
                 y,
                 predicted: rule.predicted,
                 text: rule.text.clone(),

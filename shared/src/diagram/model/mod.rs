@@ -178,11 +178,7 @@ impl Model {
             Fact::Rule {
                 rule, from, active, ..
             } => self.notes.wire(seq, at_us, rule, *from, *active),
-            Fact::Chapter { title } => {
-                let at = self.chapters.partition_point(|c| c.at_us <= at_us);
-                let title = title.clone();
-                self.chapters.insert(at, Chapter { seq, at_us, title });
-            }
+            Fact::Chapter { title } => self.begin(seq, at_us, title.clone()),
             Fact::Expectation {
                 name,
                 predicted_at_us,
@@ -198,7 +194,12 @@ impl Model {
                 moment = measurement.measured_us.is_some();
             }
             Fact::Remark { text } => self.remarks.push((at_us, text.clone())),
-            Fact::Stopped { reason } => self.stopped = Some(reason.clone()),
+            Fact::Stopped { reason } => {
+                // What was still to come does not come any more.
+                self.rules.forget_predictions_after(at_us);
+                self.begin(seq, at_us, format!("The run ends here: {reason}"));
+                self.stopped = Some(reason.clone());
+            }
             Fact::Failure { message } => self.failure = Some(message.clone()),
             Fact::Verdict(verdict) => self.verdict = Some(Box::new(verdict.clone())),
         }
@@ -206,6 +207,11 @@ impl Model {
             self.idle.mark(at_us, at_us);
         }
         change
+    }
+
+    fn begin(&mut self, seq: u64, at_us: u64, title: String) {
+        let at = self.chapters.partition_point(|c| c.at_us <= at_us);
+        self.chapters.insert(at, Chapter { seq, at_us, title });
     }
 
     fn depart(&mut self, flight: Flight) {
