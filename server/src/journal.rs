@@ -10,7 +10,7 @@ use std::{
         Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
-    time::{Duration, Instant},
+    time::Instant,
 };
 
 use linger_shared::event::{Call, Fact, HostName, Observer};
@@ -64,11 +64,6 @@ impl Journal {
     /// An instant on the run's clock.
     pub fn at_us(&self, instant: Instant) -> u64 {
         u64::try_from(instant.saturating_duration_since(self.start).as_micros()).unwrap_or(u64::MAX)
-    }
-
-    /// A moment of the run's clock as an instant.
-    pub fn instant(&self, at_us: u64) -> Instant {
-        self.start + Duration::from_micros(at_us)
     }
 
     /// A packet's or chunk's id, unique within the run.

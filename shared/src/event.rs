@@ -191,8 +191,8 @@ pub struct Event {
     /// When it was true: microseconds since the run's start, on its one monotonic clock.
     ///
     /// Events are numbered as they are collected; two observers may report within a few
-    /// milliseconds of each other out of order, so `at_us` may step back a little where `seq`
-    /// steps forward.
+    /// milliseconds of each other out of order, and a measurement bears the time of what was
+    /// measured, so `at_us` may step back a little where `seq` steps forward.
     pub at_us: u64,
     /// Who saw it.
     pub seen_by: Observer,
