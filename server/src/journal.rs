@@ -13,7 +13,7 @@ use std::{
     time::Instant,
 };
 
-use linger_shared::event::{Call, Fact, HostName, Observer};
+use linger_shared::event::{Call, Fact, HostName, Observer, Origin};
 
 /// Where the observers of a run report, and the run's clock.
 pub struct Journal {
@@ -36,12 +36,26 @@ pub(crate) struct Report {
 pub(crate) enum What {
     Fact(Fact),
     /// Raw, to be dissected off the packet path.
-    Departed {
-        id: u64,
-        from: HostName,
-        to: HostName,
-        bytes: Box<[u8]>,
-    },
+    Departed(Departure),
+}
+
+/// A packet that leaves a host, or that the wire makes.
+pub struct Departure {
+    /// Joins it to its arrival or drop; see [`Journal::packet_id`].
+    pub id: u64,
+    /// The host that sends it, or in whose name it is sent.
+    pub from: HostName,
+    /// The host that it goes to.
+    pub to: HostName,
+    /// The packet as it leaves.
+    pub bytes: Box<[u8]>,
+    /// The packet as it arrives, where a middlebox rewrites it.
+    pub rewritten: Option<Box<[u8]>>,
+    /// Whether the sender's side of a rewriting middlebox is the one that its connection's opener
+    /// does not know, so that `rewritten` is the form to follow the connection by.
+    pub follow_rewritten: bool,
+    /// Where it comes from, if no host has sent it.
+    pub origin: Option<Origin>,
 }
 
 impl Journal {
@@ -86,16 +100,11 @@ impl Journal {
     }
 
     /// Reports that a packet left a host.
-    pub fn departed(&self, at_us: u64, id: u64, from: HostName, to: HostName, bytes: Box<[u8]>) {
+    pub fn departed(&self, at_us: u64, departure: Departure) {
         self.push(Report {
             at_us,
             seen_by: Observer::Wire,
-            what: What::Departed {
-                id,
-                from,
-                to,
-                bytes,
-            },
+            what: What::Departed(departure),
         });
     }
 

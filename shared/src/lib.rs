@@ -8,6 +8,7 @@ pub mod diagram;
 pub mod dissect;
 pub mod event;
 pub mod experiment;
+pub mod link;
 pub mod protocol;
 pub mod theory;
 pub mod units;

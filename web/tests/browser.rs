@@ -59,6 +59,7 @@ fn header() -> Header {
             host(HostName::Client, "192.0.2.1"),
             host(HostName::Server, "198.51.100.1"),
         ],
+        links: Vec::new(),
         versions: BTreeMap::new(),
     }
 }
@@ -90,6 +91,8 @@ fn model() -> Model {
                 tcp: None,
                 summary: format!("packet {id}"),
                 bytes: String::new(),
+                rewritten: None,
+                origin: None,
             }),
         );
         if id % 4 == 3 {

@@ -15,9 +15,12 @@ use linger::{
     hosts::{Host, HostPlan, Interface, configure},
     journal::Journal,
     runs::{EventLog, Recorder},
-    wire::{PacketLink, Port, Rules},
+    wire::{Joining, PacketLink, Port, Rules},
 };
-use linger_shared::event::HostName;
+use linger_shared::{
+    event::HostName,
+    link::{Conditions, LinkInfo},
+};
 use rtnetlink::{LinkUnspec, LinkVeth};
 use tokio_util::sync::CancellationToken;
 
@@ -71,10 +74,26 @@ impl Ground {
             host: host.name(),
             address: host.address(),
             tun,
-            delay,
         };
-        let ports = vec![port(&client, client_tun), port(&server, server_tun)];
-        let link = PacketLink::join(ports, journal, rules, None).expect("the wire starts");
+        let direction = |from, to| LinkInfo {
+            from,
+            to,
+            conditions: Conditions::delay(
+                u64::try_from(delay.as_micros()).expect("a delay of less than an age"),
+            ),
+        };
+        let link = PacketLink::join(Joining {
+            ports: vec![port(&client, client_tun), port(&server, server_tun)],
+            links: vec![
+                direction(HostName::Client, HostName::Server),
+                direction(HostName::Server, HostName::Client),
+            ],
+            seed: 0,
+            journal,
+            rules,
+            trigger: None,
+        })
+        .expect("the wire starts");
         Self {
             link: Some(link),
             recorder,

@@ -50,6 +50,7 @@ mod tests {
             started_unix_ms: 0,
             kernel: "6.1".to_owned(),
             hosts: Vec::new(),
+            links: Vec::new(),
             versions: BTreeMap::new(),
         };
         let line = header_line(&header);

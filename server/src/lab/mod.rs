@@ -18,6 +18,7 @@ use std::{
 use linger_shared::{
     event::{Fact, Header, HostName, Measurement, Mode, Observer, SocketSnapshot, TcpState},
     experiment::{Descriptor, Params},
+    link::{Conditions, LinkInfo},
     protocol::{Action, PROTOCOL_VERSION},
 };
 use tokio::{net::TcpStream, sync::watch};
@@ -55,14 +56,39 @@ pub struct Plan {
     /// How long the script takes by its parameters, in microseconds. A run that takes much longer
     /// waits for something that will not come, and is ended.
     pub lasts_us: u64,
-    /// One-way delay from the client to the server, in microseconds.
-    pub there_us: u64,
-    /// One-way delay from the server to the client, in microseconds.
-    pub back_us: u64,
+    /// What joins the hosts; the hosts are those that are named here.
+    pub links: Vec<LinkPlan>,
     /// The congestion control of every socket (TCP_CONGESTION): defaults differ between machines.
     pub congestion: &'static str,
-    /// Sysctls below `net/ipv4/` that its question depends on, pinned on both hosts.
+    /// Sysctls below `net/ipv4/` that its question depends on, pinned on every host.
     pub sysctls: BTreeMap<String, String>,
+    /// Sysctls of single hosts, which go before `sysctls`.
+    pub host_sysctls: BTreeMap<HostName, BTreeMap<String, String>>,
+}
+
+/// What joins two hosts.
+#[derive(Debug, Clone, PartialEq)]
+pub struct LinkPlan {
+    /// The one that is nearer to the client.
+    pub near: HostName,
+    /// The one that is nearer to the server.
+    pub far: HostName,
+    /// From `near` to `far`.
+    pub there: Conditions,
+    /// From `far` to `near`.
+    pub back: Conditions,
+}
+
+impl LinkPlan {
+    /// A link with the same conditions in either direction.
+    pub fn symmetric(near: HostName, far: HostName, conditions: Conditions) -> Self {
+        Self {
+            near,
+            far,
+            there: conditions.clone(),
+            back: conditions,
+        }
+    }
 }
 
 /// How long the last packets, and then the kernels' last answer, may take beyond what they must.
@@ -74,11 +100,59 @@ impl Plan {
     pub fn symmetric(delay_us: u64, lasts_us: u64) -> Self {
         Self {
             lasts_us,
-            there_us: delay_us,
-            back_us: delay_us,
+            links: vec![LinkPlan::symmetric(
+                HostName::Client,
+                HostName::Server,
+                Conditions::delay(delay_us),
+            )],
             congestion: "cubic",
             sysctls: BTreeMap::new(),
+            host_sysctls: BTreeMap::new(),
         }
+    }
+
+    /// A link from the client to the proxy and one from there to the server, each with the same
+    /// delay in either direction.
+    pub fn through_proxy(near_us: u64, far_us: u64, lasts_us: u64) -> Self {
+        let link =
+            |near, far, delay_us| LinkPlan::symmetric(near, far, Conditions::delay(delay_us));
+        Self {
+            links: vec![
+                link(HostName::Client, HostName::Proxy, near_us),
+                link(HostName::Proxy, HostName::Server, far_us),
+            ],
+            ..Self::symmetric(0, lasts_us)
+        }
+    }
+
+    /// The hosts, in the order of their lanes.
+    pub fn hosts(&self) -> Vec<HostName> {
+        [HostName::Client, HostName::Proxy, HostName::Server]
+            .into_iter()
+            .filter(|host| {
+                self.links
+                    .iter()
+                    .any(|link| [link.near, link.far].contains(host))
+            })
+            .collect()
+    }
+
+    /// Each direction of each link, as the wire and the header have it.
+    fn directions(&self) -> Vec<LinkInfo> {
+        let direction = |from, to, conditions: &Conditions| LinkInfo {
+            from,
+            to,
+            conditions: conditions.clone(),
+        };
+        self.links
+            .iter()
+            .flat_map(|link| {
+                [
+                    direction(link.near, link.far, &link.there),
+                    direction(link.far, link.near, &link.back),
+                ]
+            })
+            .collect()
     }
 }
 
@@ -151,12 +225,17 @@ impl Lab {
         let ground = stack::Ground::prepare(
             setup.mode,
             &setup.plan,
+            setup.seed,
             Arc::clone(&journal),
             Arc::clone(&rules),
         )
         .await?;
         let header = Header {
             hosts: ground.hosts(),
+            links: match setup.mode {
+                Mode::Packets => setup.plan.directions(),
+                Mode::Relay => Vec::new(),
+            },
             ..header
         };
         let lab = Self {
@@ -195,6 +274,11 @@ impl Lab {
     /// The host that accepts connections.
     pub fn server(&self) -> Stack {
         self.host(HostName::Server)
+    }
+
+    /// The host between the two, in a plan that has one.
+    pub fn proxy(&self) -> Stack {
+        self.host(HostName::Proxy)
     }
 
     fn host(&self, name: HostName) -> Stack {
@@ -410,6 +494,7 @@ impl Setup {
                 .map_or(0, |since| u64::try_from(since.as_millis()).unwrap_or(0)),
             kernel: hosts::kernel_release(),
             hosts: Vec::new(),
+            links: Vec::new(),
             versions: versions(),
         }
     }

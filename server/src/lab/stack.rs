@@ -10,6 +10,8 @@ use std::{
 };
 
 use linger_shared::event::{HostInfo, HostName, Mode};
+#[cfg(linger_packets)]
+use linger_shared::link::MTU;
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::{
     net::{TcpListener, TcpSocket},
@@ -25,12 +27,8 @@ use crate::{
 #[cfg(linger_packets)]
 use crate::{
     hosts::{Host, HostPlan, Sampler},
-    wire::{LinkEnder, PacketLink, Port},
+    wire::{Joining, LinkEnder, PacketLink, Port},
 };
-
-/// Largest packet of every link, in bytes: Ethernet's.
-#[cfg(linger_packets)]
-const MTU: u32 = 1_500;
 
 /// Hosts and wire of a run.
 pub(super) enum Ground {
@@ -46,8 +44,8 @@ pub(super) enum Ground {
 pub(super) struct PacketGround {
     link: Option<PacketLink>,
     sampler: Sampler,
-    client: Arc<Host>,
-    server: Arc<Host>,
+    /// In the order of their lanes.
+    hosts: Vec<Arc<Host>>,
     congestion: &'static str,
 }
 
@@ -75,36 +73,42 @@ impl Ground {
     pub(super) async fn prepare(
         mode: Mode,
         plan: &Plan,
+        seed: u64,
         journal: Arc<Journal>,
         rules: Arc<Rules>,
     ) -> Result<Self, LabError> {
         #[cfg(linger_packets)]
         if mode == Mode::Packets {
             let plan = plan.clone();
-            let made =
-                tokio::task::spawn_blocking(move || PacketGround::prepare(&plan, journal, rules))
-                    .await
-                    .map_err(|error| LabError::Unmet(error.to_string()))?;
+            let made = tokio::task::spawn_blocking(move || {
+                PacketGround::prepare(&plan, seed, journal, rules)
+            })
+            .await
+            .map_err(|error| LabError::Unmet(error.to_string()))?;
             return made.map(Self::Packets);
         }
         if mode == Mode::Packets {
             return Err(LabError::Unmet("this build has no packet wire".to_owned()));
         }
         // A relay has one delay; the plans of experiments that it carries are symmetric.
-        let delay = Duration::from_micros(plan.there_us);
+        let _ = seed;
+        let delay_us = plan.links.iter().map(|link| link.there.delay_us).sum();
+        let delay = Duration::from_micros(delay_us);
         Ok(Self::Relay(Relay::new(journal, rules, delay)))
     }
 
     pub(super) fn hosts(&self) -> Vec<HostInfo> {
         match self {
             #[cfg(linger_packets)]
-            Self::Packets(ground) => [&ground.client, &ground.server]
+            Self::Packets(ground) => ground
+                .hosts
+                .iter()
                 .map(|host| HostInfo {
                     name: host.name(),
                     address: host.address().to_string(),
                     sysctls: pinned(host, ground.congestion),
                 })
-                .into(),
+                .collect(),
             Self::Relay(_) => [HostName::Client, HostName::Server]
                 .map(|name| HostInfo {
                     name,
@@ -167,10 +171,13 @@ impl Ground {
             place: match self {
                 #[cfg(linger_packets)]
                 Self::Packets(ground) => Place::Namespace {
-                    host: Arc::clone(match name {
-                        HostName::Client => &ground.client,
-                        HostName::Proxy | HostName::Server => &ground.server,
-                    }),
+                    host: Arc::clone(
+                        ground
+                            .hosts
+                            .iter()
+                            .find(|host| host.name() == name)
+                            .expect("scripts use the hosts of their own plan"),
+                    ),
                     congestion: ground.congestion,
                 },
                 Self::Relay(_) => Place::Loopback,
@@ -193,43 +200,46 @@ impl Ground {
 
 #[cfg(linger_packets)]
 impl PacketGround {
-    fn prepare(plan: &Plan, journal: Arc<Journal>, rules: Arc<Rules>) -> Result<Self, LabError> {
-        let host_plan = |name| HostPlan {
-            name,
-            address: address(name),
-            mtu: MTU,
-            sysctls: plan.sysctls.clone(),
-        };
-        let (client, client_tun) = Host::create(&host_plan(HostName::Client))?;
-        let (server, server_tun) = Host::create(&host_plan(HostName::Server))?;
-        let sampler = Sampler::start(
-            Arc::clone(&journal),
-            vec![
-                (HostName::Client, client.diag()?),
-                (HostName::Server, server.diag()?),
-            ],
-        )
-        .map_err(|source| LabError::io("start the sampler", source))?;
-        let port = |host: &Host, tun, delay_us| Port {
-            host: host.name(),
-            address: host.address(),
-            tun,
-            delay: Duration::from_micros(delay_us),
-        };
-        let link = PacketLink::join(
-            vec![
-                port(&client, client_tun, plan.there_us),
-                port(&server, server_tun, plan.back_us),
-            ],
+    fn prepare(
+        plan: &Plan,
+        seed: u64,
+        journal: Arc<Journal>,
+        rules: Arc<Rules>,
+    ) -> Result<Self, LabError> {
+        let mut hosts = Vec::new();
+        let mut ports = Vec::new();
+        let mut diags = Vec::new();
+        for name in plan.hosts() {
+            let mut sysctls = plan.sysctls.clone();
+            sysctls.extend(plan.host_sysctls.get(&name).cloned().unwrap_or_default());
+            let (host, tun) = Host::create(&HostPlan {
+                name,
+                address: address(name),
+                mtu: MTU,
+                sysctls,
+            })?;
+            diags.push((name, host.diag()?));
+            ports.push(Port {
+                host: name,
+                address: host.address(),
+                tun,
+            });
+            hosts.push(Arc::new(host));
+        }
+        let sampler = Sampler::start(Arc::clone(&journal), diags)
+            .map_err(|source| LabError::io("start the sampler", source))?;
+        let link = PacketLink::join(Joining {
+            ports,
+            links: plan.directions(),
+            seed,
             journal,
             rules,
-            Some(sampler.trigger()),
-        )?;
+            trigger: Some(sampler.trigger()),
+        })?;
         Ok(Self {
             link: Some(link),
             sampler,
-            client: Arc::new(client),
-            server: Arc::new(server),
+            hosts,
             congestion: plan.congestion,
         })
     }

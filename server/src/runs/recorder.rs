@@ -14,7 +14,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::{log::EventLog, verdict::Witness};
-use crate::journal::{Journal, Report, What};
+use crate::journal::{Departure, Journal, Report, What};
 
 /// How often reports are taken out: the most that an event waits before viewers can have it, and
 /// the most that a kill can lose.
@@ -112,23 +112,7 @@ impl Desk {
             .map(|report| {
                 let fact = match report.what {
                     What::Fact(fact) => fact,
-                    What::Departed {
-                        id,
-                        from,
-                        to,
-                        bytes,
-                    } => {
-                        let observed = self.flows.observe(&bytes);
-                        Fact::PacketDeparted(Packet {
-                            id,
-                            from,
-                            to,
-                            length: u32::try_from(bytes.len()).unwrap_or(u32::MAX),
-                            tcp: observed.tcp,
-                            summary: observed.summary,
-                            bytes: to_hex(&bytes),
-                        })
-                    }
+                    What::Departed(departure) => Fact::PacketDeparted(self.packet(departure)),
                 };
                 let event = Event {
                     seq: self.next,
@@ -142,6 +126,27 @@ impl Desk {
             })
             .collect();
         self.log.append(&events);
+    }
+}
+
+impl Desk {
+    fn packet(&mut self, departure: Departure) -> Packet {
+        let known = match &departure.rewritten {
+            Some(rewritten) if departure.follow_rewritten => rewritten,
+            _ => &departure.bytes,
+        };
+        let observed = self.flows.observe(known);
+        Packet {
+            id: departure.id,
+            from: departure.from,
+            to: departure.to,
+            length: u32::try_from(departure.bytes.len()).unwrap_or(u32::MAX),
+            tcp: observed.tcp,
+            summary: observed.summary,
+            bytes: to_hex(&departure.bytes),
+            rewritten: departure.rewritten.map(|bytes| to_hex(&bytes)),
+            origin: departure.origin,
+        }
     }
 }
 

@@ -117,6 +117,11 @@ impl Witness {
             Fact::Measurement(measurement) => self.measurements.push(measurement.clone()),
             Fact::Stopped { reason } => self.stopped = Some(reason.clone()),
             Fact::Rule { .. }
+            | Fact::Output { .. }
+            | Fact::Process { .. }
+            | Fact::Power { .. }
+            | Fact::Secret { .. }
+            | Fact::Flow { .. }
             | Fact::Chapter { .. }
             | Fact::Remark { .. }
             | Fact::Failure { .. }
@@ -381,6 +386,8 @@ mod tests {
                     tcp: Some(tcp),
                     summary: String::new(),
                     bytes: String::new(),
+                    rewritten: None,
+                    origin: None,
                 }),
             );
         }

@@ -7,6 +7,7 @@
 //! runtime's wheel. The thread is there while a link is.
 
 use std::{
+    borrow::Cow,
     cmp::Reverse,
     collections::{BinaryHeap, HashMap},
     io,
@@ -21,7 +22,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use linger_shared::event::{Fact, HostName, Observer};
+use linger_shared::{
+    event::{Fact, HostName, Observer},
+    link::LinkInfo,
+};
 use nix::sys::{
     epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout},
     eventfd::{EfdFlags, EventFd},
@@ -31,10 +35,10 @@ use nix::sys::{
 use thiserror::Error;
 use tokio::sync::oneshot;
 
-use super::rules::{Fate, Rules};
+use super::rules::{Fate, Passing, Rules};
 use crate::{
     hosts::{Trigger, Tun},
-    journal::Journal,
+    journal::{Departure, Journal},
 };
 
 /// How many packets are read from one device before the others have their turn.
@@ -69,8 +73,22 @@ pub struct Port {
     pub address: Ipv4Addr,
     /// The far end of the host's device.
     pub tun: Tun,
-    /// How long a packet from this host is on its way.
-    pub delay: Duration,
+}
+
+/// What a wire joins, and what it is like.
+pub struct Joining {
+    /// The hosts.
+    pub ports: Vec<Port>,
+    /// Every direction in which packets may go; what goes elsewhere has no route.
+    pub links: Vec<LinkInfo>,
+    /// What every random choice is derived from.
+    pub seed: u64,
+    /// The run's record and clock.
+    pub journal: Arc<Journal>,
+    /// What decides packets' fates.
+    pub rules: Arc<Rules>,
+    /// What is told that packets moved.
+    pub trigger: Option<Arc<Trigger>>,
 }
 
 /// The packet wire of one run. Its devices are closed when it is dropped.
@@ -85,12 +103,15 @@ impl PacketLink {
     ///
     /// # Errors
     /// [`LinkError`] where the hub cannot be started.
-    pub fn join(
-        ports: Vec<Port>,
-        journal: Arc<Journal>,
-        rules: Arc<Rules>,
-        trigger: Option<Arc<Trigger>>,
-    ) -> Result<Self, LinkError> {
+    pub fn join(joining: Joining) -> Result<Self, LinkError> {
+        let Joining {
+            ports,
+            links,
+            seed: _,
+            journal,
+            rules,
+            trigger,
+        } = joining;
         let hub = Hub::shared()?;
         let last_arrivals: Arc<HashMap<_, _>> = Arc::new(
             ports
@@ -100,6 +121,7 @@ impl PacketLink {
         );
         let id = hub.join(Link {
             ports,
+            links,
             journal,
             rules,
             trigger,
@@ -280,6 +302,7 @@ impl Drop for Hub {
 /// One run's hosts and what happens to packets between them.
 struct Link {
     ports: Vec<Port>,
+    links: Vec<LinkInfo>,
     journal: Arc<Journal>,
     rules: Arc<Rules>,
     trigger: Option<Arc<Trigger>>,
@@ -308,7 +331,7 @@ enum Ending {
     },
     Drop {
         rule: &'static str,
-        reason: &'static str,
+        reason: Cow<'static, str>,
         place: f64,
     },
     /// No packet, but a mark behind the last one of a link.
@@ -504,7 +527,7 @@ impl Exchange {
                     rule,
                     reason,
                     place,
-                } => link.dropped(flight.id, rule, reason, place),
+                } => link.dropped(flight.id, rule, &reason, place),
                 Ending::Tell(landed) => {
                     // Who asked may have given up.
                     let _ = landed.send(());
@@ -574,10 +597,15 @@ impl Link {
         };
         self.journal.departed(
             self.journal.at_us(departed),
-            id,
-            source.host,
-            to,
-            bytes.into(),
+            Departure {
+                id,
+                from: source.host,
+                to,
+                bytes: bytes.into(),
+                rewritten: None,
+                follow_rewritten: false,
+                origin: None,
+            },
         );
         if let Some(trigger) = &self.trigger {
             trigger.pull();
@@ -586,8 +614,23 @@ impl Link {
             self.dropped(id, "address", "no such host", 0.0);
             return None;
         };
-        match self.rules.fate(source.host) {
-            Fate::Deliver if source.delay.is_zero() => {
+        let Some(link) = self
+            .links
+            .iter()
+            .find(|link| link.from == source.host && link.to == to)
+        else {
+            self.dropped(id, "route", "no route", 0.0);
+            return None;
+        };
+        let delay = Duration::from_micros(link.conditions.delay_us);
+        let judgement = self.rules.judge(&Passing {
+            id,
+            from: source.host,
+            bytes,
+            departed,
+        });
+        match judgement.fate {
+            Fate::Deliver if delay.is_zero() => {
                 self.deliver(id, port, bytes);
                 None
             }
@@ -596,7 +639,7 @@ impl Link {
                 None
             }
             Fate::Deliver => Some((
-                departed + source.delay,
+                departed + delay,
                 id,
                 Ending::Deliver {
                     port,
@@ -608,7 +651,7 @@ impl Link {
                 reason,
                 place,
             } => Some((
-                departed + source.delay.mul_f64(place),
+                departed + delay.mul_f64(place),
                 id,
                 Ending::Drop {
                     rule,
@@ -692,7 +735,7 @@ mod tests {
             id: 0,
             ending: Ending::Drop {
                 rule: "",
-                reason: "",
+                reason: "".into(),
                 place: 0.0,
             },
         };

@@ -10,8 +10,8 @@ mod relay;
 mod rules;
 
 #[cfg(linger_packets)]
-pub use self::hub::{LinkEnder, LinkError, PacketLink, Port};
+pub use self::hub::{Joining, LinkEnder, LinkError, PacketLink, Port};
 pub use self::{
     relay::Relay,
-    rules::{Cut, Fate, Rules},
+    rules::{Answer, Cut, Fate, Judgement, Passing, Rewritten, Rules},
 };

@@ -1,8 +1,12 @@
 //! The one door through which faults enter: a rule sees a packet and decides its fate.
 
-use std::sync::{
-    Arc, Mutex, PoisonError,
-    atomic::{AtomicBool, Ordering},
+use std::{
+    borrow::Cow,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::{Duration, Instant},
 };
 
 use linger_shared::event::{Fact, HostName, Observer};
@@ -10,8 +14,69 @@ use tokio::sync::watch;
 
 use crate::journal::Journal;
 
+/// A packet that asks for its fate.
+pub struct Passing<'a> {
+    /// Its id in the record.
+    pub id: u64,
+    /// The host that it leaves.
+    pub from: HostName,
+    /// The packet, from its IP header on.
+    pub bytes: &'a [u8],
+    /// When it leaves.
+    pub departed: Instant,
+}
+
+/// What the rules make of a packet.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Judgement {
+    /// Whether it goes on.
+    pub fate: Fate,
+    /// What it is turned into on its way; its destination is read from this form.
+    pub rewritten: Option<Rewritten>,
+    /// How much longer than its link says it is on its way.
+    pub delay: Duration,
+    /// What is sent because of it, as soon as it is at the place where they set out.
+    pub answers: Vec<Answer>,
+}
+
+/// A packet as a middlebox passes it on.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Rewritten {
+    /// The packet with its checksums mended.
+    pub bytes: Box<[u8]>,
+    /// Whether this form, and not the one that was sent, is what the connection's opener knows.
+    pub inside: bool,
+}
+
+/// A packet that the wire makes in a host's name.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Answer {
+    /// In whose name it is sent.
+    pub from: HostName,
+    /// Who gets it.
+    pub to: HostName,
+    /// The packet, checksums included.
+    pub bytes: Box<[u8]>,
+    /// The rule that made it.
+    pub rule: &'static str,
+    /// Where on the way from `from` to `to` it sets out: 0 at `from`, 1 at `to`.
+    pub place: f64,
+}
+
+impl Judgement {
+    /// The packet goes on as it is.
+    pub fn deliver() -> Self {
+        Self {
+            fate: Fate::Deliver,
+            rewritten: None,
+            delay: Duration::ZERO,
+            answers: Vec::new(),
+        }
+    }
+}
+
 /// What becomes of a packet.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, PartialEq)]
 pub enum Fate {
     /// It goes on.
     Deliver,
@@ -20,7 +85,7 @@ pub enum Fate {
         /// The rule's name.
         rule: &'static str,
         /// Why, in a word or two.
-        reason: &'static str,
+        reason: Cow<'static, str>,
         /// Where on its way: 0 at the sender, 1 at the receiver.
         place: f64,
     },
@@ -57,16 +122,28 @@ impl Rules {
         })
     }
 
-    /// What becomes of a packet that leaves `from` now.
-    pub fn fate(&self, from: HostName) -> Fate {
-        if self.any.load(Ordering::Acquire) && self.is_cut(from) {
-            return Fate::Drop {
+    /// What becomes of a packet that leaves a host now.
+    pub fn judge(&self, packet: &Passing<'_>) -> Judgement {
+        let mut judgement = Judgement::deliver();
+        if self.any.load(Ordering::Acquire) && self.is_cut(packet.from) {
+            judgement.fate = Fate::Drop {
                 rule: "cut",
-                reason: "cut",
+                reason: "cut".into(),
                 place: CUT_PLACE,
             };
         }
-        Fate::Deliver
+        judgement
+    }
+
+    /// When a rule next has something to send or to say without being asked, if one has.
+    pub fn deadline(&self) -> Option<Instant> {
+        None
+    }
+
+    /// What rules send of themselves, now that their time has come.
+    pub fn due(&self, now: Instant) -> Vec<Answer> {
+        let _ = now;
+        Vec::new()
     }
 
     /// Returns once nothing that leaves `from` is cut: a stream cannot lose a piece and go on, so
@@ -150,6 +227,7 @@ impl Rules {
                 from,
                 active,
                 by: by.to_owned(),
+                detail: String::new(),
             },
         );
     }
@@ -183,14 +261,24 @@ mod tests {
         Rules::new(Arc::new(Journal::new()))
     }
 
+    fn drops(rules: &Rules, from: HostName) -> bool {
+        let judgement = rules.judge(&Passing {
+            id: 0,
+            from,
+            bytes: &[],
+            departed: Instant::now(),
+        });
+        judgement.fate != Fate::Deliver
+    }
+
     #[test]
     fn a_cut_acts_on_one_direction_until_it_is_dropped() {
         let rules = rules();
         let cut = rules.cut(&[HostName::Server]);
-        assert!(matches!(rules.fate(HostName::Server), Fate::Drop { .. }));
-        assert_eq!(rules.fate(HostName::Client), Fate::Deliver);
+        assert!(drops(&rules, HostName::Server));
+        assert!(!drops(&rules, HostName::Client));
         drop(cut);
-        assert_eq!(rules.fate(HostName::Server), Fate::Deliver);
+        assert!(!drops(&rules, HostName::Server));
     }
 
     #[test]
@@ -200,11 +288,11 @@ mod tests {
         rules.cut_for_user(&[HostName::Client, HostName::Server]);
         rules.cut_for_user(&[HostName::Client]);
         rules.heal_users();
-        assert_eq!(rules.fate(HostName::Client), Fate::Deliver);
-        assert!(matches!(rules.fate(HostName::Server), Fate::Drop { .. }));
+        assert!(!drops(&rules, HostName::Client));
+        assert!(drops(&rules, HostName::Server));
         assert!(rules.disturbed());
         drop(cut);
-        assert_eq!(rules.fate(HostName::Server), Fate::Deliver);
+        assert!(!drops(&rules, HostName::Server));
     }
 
     #[test]
@@ -212,7 +300,7 @@ mod tests {
         let rules = rules();
         rules.cut(&[HostName::Server]).stay();
         rules.heal_users();
-        assert!(matches!(rules.fate(HostName::Server), Fate::Drop { .. }));
+        assert!(drops(&rules, HostName::Server));
     }
 
     #[tokio::test]

@@ -4,7 +4,10 @@ use std::collections::BTreeMap;
 
 use crate::event::{Call, HostName, HttpExchange, Observer};
 
-use super::{scene::NoteSource, words};
+use super::{
+    scene::NoteSource,
+    words::{self, Happening},
+};
 
 /// One note.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -92,6 +95,18 @@ impl Notes {
             source: NoteSource::Application,
             text: words::exchange(http),
             error: http.error.is_some() || http.status.is_none(),
+        });
+    }
+
+    /// Takes what happened beside the packets.
+    pub(super) fn happening(&mut self, seq: u64, at_us: u64, host: HostName, what: Happening) {
+        self.insert(NoteFact {
+            seq,
+            at_us,
+            host,
+            source: what.source,
+            text: what.text,
+            error: what.error,
         });
     }
 

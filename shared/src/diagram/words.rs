@@ -6,11 +6,14 @@
 use std::fmt::Write as _;
 
 use crate::{
-    event::{Call, ChunkContent, HttpExchange, Role},
+    event::{Call, ChunkContent, Fact, FlowState, HttpExchange, OutputStream, ProcessState, Role},
     units,
 };
 
-use super::flight::{Carries, End, Flight, Segment};
+use super::{
+    flight::{Carries, End, Flight, Segment},
+    scene::NoteSource,
+};
 
 /// A span of time in three significant places: `820 us`, `20.4 ms`, `1.98 s`, `45.0 s`.
 pub fn brief(micros: u64) -> String {
@@ -171,6 +174,73 @@ pub(super) fn call(call: &Call) -> String {
 }
 
 /// What became of an HTTP exchange: `GET /1 -> 200 (new connection)`.
+/// What happened beside the packets, as the host's lane tells it: a program, the power, a
+/// middlebox. `None` for facts that are told in another way.
+pub(super) fn happening(fact: &Fact) -> Option<Happening> {
+    let happening = |source, text: String, error| {
+        Some(Happening {
+            source,
+            text,
+            error,
+        })
+    };
+    match fact {
+        Fact::Output { stream, text } => {
+            let error = *stream == OutputStream::Stderr;
+            happening(NoteSource::Application, text.clone(), error)
+        }
+        Fact::Process { program, state, .. } => match state {
+            ProcessState::Started { command } => {
+                happening(NoteSource::Application, format!("starts {command}"), false)
+            }
+            ProcessState::Exited { code } => happening(
+                NoteSource::Application,
+                format!("{program} exits with {code}"),
+                *code != 0,
+            ),
+            ProcessState::Killed { signal, .. } => happening(
+                NoteSource::Application,
+                format!("{program} is killed by {signal}"),
+                true,
+            ),
+        },
+        Fact::Power { host, on, .. } => {
+            let what = if *on { "comes up again" } else { "loses power" };
+            happening(NoteSource::Wire, format!("{host} {what}"), !on)
+        }
+        Fact::Flow {
+            middlebox,
+            state,
+            inside,
+            mapped,
+            ..
+        } => {
+            let what = match state {
+                FlowState::Opened => "remembers",
+                FlowState::Expired => "forgets",
+                FlowState::Closed => "closes",
+            };
+            let mapped = mapped.map_or_else(String::new, |mapped| format!(" as {mapped}"));
+            happening(
+                NoteSource::Wire,
+                format!("{middlebox} {what} {inside}{mapped}"),
+                *state == FlowState::Expired,
+            )
+        }
+        _ => None,
+    }
+}
+
+/// Something that happened beside the packets.
+pub(super) struct Happening {
+    /// Who speaks.
+    pub(super) source: NoteSource,
+    /// What happened.
+    pub(super) text: String,
+    /// Whether it is bad news for somebody.
+    pub(super) error: bool,
+}
+
 pub(super) fn exchange(exchange: &HttpExchange) -> String {
     let outcome = match (exchange.status, &exchange.error) {
         (Some(status), None) => status.to_string(),

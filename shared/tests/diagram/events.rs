@@ -84,6 +84,7 @@ impl Run {
                 started_unix_ms: 0,
                 kernel: "6.18.44".to_owned(),
                 hosts: vec![host(Client), host(Server)],
+                links: Vec::new(),
                 versions: BTreeMap::new(),
             },
             events: Vec::new(),
@@ -168,6 +169,8 @@ impl Run {
             }),
             summary: summary.to_owned(),
             bytes: String::new(),
+            rewritten: None,
+            origin: None,
         };
         self.push(at_us, Observer::Wire, Fact::PacketDeparted(packet));
         id
@@ -223,6 +226,10 @@ impl Run {
             rtt_us: None,
             rto_us: None,
             backoff: None,
+            min_rtt_us: None,
+            bytes_acked: None,
+            bytes_received: None,
+            retransmitted: None,
         };
         self.push(
             at_us,
@@ -291,6 +298,7 @@ impl Run {
                 from,
                 active,
                 by: "script".to_owned(),
+                detail: String::new(),
             };
             self.push(at_us, Observer::Wire, fact);
         }

@@ -59,6 +59,7 @@ impl Record {
             from,
             active,
             by,
+            ..
         } = fact
         else {
             return;

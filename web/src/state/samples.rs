@@ -84,6 +84,7 @@ pub(crate) fn header() -> Header {
             host(HostName::Client, "192.0.2.1"),
             host(HostName::Server, "198.51.100.1"),
         ],
+        links: Vec::new(),
         versions: BTreeMap::new(),
     }
 }
@@ -153,6 +154,8 @@ impl Script {
                 tcp: Some(tcp),
                 summary: flags.to_owned(),
                 bytes: "4500003c000040004006".to_owned(),
+                rewritten: None,
+                origin: None,
             }),
         );
     }
@@ -180,6 +183,10 @@ impl Script {
             rtt_us: Some(40_100),
             rto_us: Some(241_000),
             backoff: None,
+            min_rtt_us: None,
+            bytes_acked: None,
+            bytes_received: None,
+            retransmitted: None,
         };
         self.tell(
             at_us,
@@ -234,6 +241,7 @@ pub(crate) fn dead_peer() -> Vec<Event> {
                 from,
                 active: true,
                 by: "script".to_owned(),
+                detail: String::new(),
             },
         );
     }

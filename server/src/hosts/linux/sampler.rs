@@ -247,6 +247,10 @@ mod tests {
             rtt_us: Some(40_000),
             rto_us: Some(240_000),
             backoff: Some(0),
+            min_rtt_us: None,
+            bytes_acked: None,
+            bytes_received: None,
+            retransmitted: None,
         }
     }
 

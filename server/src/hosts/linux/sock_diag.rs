@@ -235,6 +235,10 @@ fn parse(body: &[u8]) -> Option<Entry> {
         rtt_us: None,
         rto_us: None,
         backoff: None,
+        min_rtt_us: None,
+        bytes_acked: None,
+        bytes_received: None,
+        retransmitted: None,
     };
     let mut attributes = body.get(MESSAGE..).unwrap_or_default();
     while let (Some(&[l0, l1]), Some(&[k0, k1])) = (

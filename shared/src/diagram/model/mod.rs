@@ -18,6 +18,7 @@ use super::{
     rules::Rules,
     sockets::{Sockets, StateChange},
     spans::SpanIndex,
+    words,
 };
 
 /// Times beyond this many microseconds (a hundred years) are taken for it.
@@ -178,6 +179,22 @@ impl Model {
             Fact::Rule {
                 rule, from, active, ..
             } => self.notes.wire(seq, at_us, rule, *from, *active),
+            fact @ (Fact::Output { .. }
+            | Fact::Process { .. }
+            | Fact::Power { .. }
+            | Fact::Flow { .. }) => {
+                let host = match (fact, event.seen_by) {
+                    (Fact::Power { host, .. }, _) => *host,
+                    (_, Observer::App(host) | Observer::Kernel(host)) => host,
+                    // A middlebox stands nearest to those whom it serves.
+                    (_, Observer::Wire | Observer::Experiment) => HostName::Client,
+                };
+                if let Some(what) = words::happening(fact) {
+                    self.notes.happening(seq, at_us, host, what);
+                }
+            }
+            // Keys are for exports.
+            Fact::Secret { .. } => moment = false,
             Fact::Chapter { title } => self.begin(seq, at_us, title.clone()),
             Fact::Expectation {
                 name,

@@ -38,7 +38,13 @@ impl TextDiagram {
             Fact::PacketDropped { id, .. } | Fact::ChunkDropped { id, .. } => {
                 self.dropped(at_us, *id)
             }
-            Fact::Call(_) | Fact::Http(_) => self.note(event.seq, at_us),
+            Fact::Call(_)
+            | Fact::Http(_)
+            | Fact::Output { .. }
+            | Fact::Process { .. }
+            | Fact::Power { .. }
+            | Fact::Flow { .. } => self.note(event.seq, at_us),
+            Fact::Secret { .. } => Vec::new(),
             Fact::Rule {
                 rule, from, active, ..
             } => {

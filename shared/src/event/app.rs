@@ -1,0 +1,82 @@
+//! What applications do and see.
+
+use std::net::SocketAddr;
+
+use serde::{Deserialize, Serialize};
+
+/// A call that an application made.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct Call {
+    /// The call's name, such as `connect`, `read`, `close`.
+    pub call: String,
+    /// Its arguments in words, such as `198.51.100.1:7654`; may be empty.
+    pub args: String,
+    /// What it returned in words: `5 bytes`, `end of stream`, `ETIMEDOUT`; empty while it has not.
+    pub result: String,
+    /// The errno's name where it failed.
+    pub errno: Option<String>,
+    /// When the call was made, where it came back later, in microseconds.
+    pub began_us: Option<u64>,
+    /// The socket's own address, where it has one.
+    #[cfg_attr(feature = "openapi", schema(value_type = Option<String>))]
+    pub local: Option<SocketAddr>,
+}
+
+/// An HTTP request and its response.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct HttpExchange {
+    /// Which request of the run, from 1.
+    pub request: u32,
+    /// Method and target, such as `GET /1`.
+    pub line: String,
+    /// Status code; absent where no response came.
+    pub status: Option<u16>,
+    /// Errno's name or what else went wrong.
+    pub error: Option<String>,
+    /// When the request was handed to the client library, in microseconds.
+    pub began_us: u64,
+    /// Bytes of the response's body.
+    pub body: u64,
+    /// The address of the client's socket, where it is known.
+    #[cfg_attr(feature = "openapi", schema(value_type = Option<String>))]
+    pub local: Option<SocketAddr>,
+    /// Whether the connection had carried a request before.
+    pub reused: bool,
+}
+
+/// Where a program writes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub enum OutputStream {
+    /// Standard output.
+    Stdout,
+    /// Standard error.
+    Stderr,
+}
+
+/// What became of a program.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "is")]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub enum ProcessState {
+    /// It runs.
+    Started {
+        /// Its command line.
+        command: String,
+    },
+    /// It ended by itself.
+    Exited {
+        /// Its exit status.
+        code: i32,
+    },
+    /// A signal ended it.
+    Killed {
+        /// The signal's name, such as `SIGKILL`.
+        signal: String,
+        /// `script` or `user` where the laboratory sent it, `itself` otherwise.
+        by: String,
+    },
+}
