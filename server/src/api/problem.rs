@@ -102,6 +102,16 @@ impl ApiError {
                     "queue-full",
                     "Too many runs are waiting",
                 ),
+                StartError::TooManyRuns { .. } => (
+                    StatusCode::TOO_MANY_REQUESTS,
+                    "too-many-runs",
+                    "Too many runs of this address",
+                ),
+                StartError::TooManyStarts { .. } => (
+                    StatusCode::TOO_MANY_REQUESTS,
+                    "too-many-starts",
+                    "Too many starts of this address",
+                ),
                 StartError::ShuttingDown => (
                     StatusCode::SERVICE_UNAVAILABLE,
                     "shutting-down",

@@ -17,7 +17,7 @@ use super::{
     problem::ApiError,
     stream,
 };
-use crate::runs::ActError;
+use crate::runs::{ActError, Visitor};
 
 /// What a stopped run is recorded to have been stopped by.
 const BY_THE_USER: &str = "stopped by the user";
@@ -55,7 +55,7 @@ pub(super) async fn start(
     State(shared): State<Shared>,
     JsonBody(request): JsonBody<RunRequest>,
 ) -> Result<Response, ApiError> {
-    let run = shared.manager.start(&request)?;
+    let run = shared.manager.start(&request, Visitor::LOCAL)?;
     let location = format!("/api/runs/{}", run.id);
     Ok((
         StatusCode::CREATED,

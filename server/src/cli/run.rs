@@ -26,7 +26,7 @@ use super::{
 };
 use crate::{
     export::jsonl::header_line,
-    runs::{Config, EventLog, Manager},
+    runs::{Config, EventLog, Manager, Visitor},
 };
 
 /// Bounds of what is read from the log at once.
@@ -119,7 +119,7 @@ pub(super) async fn run(arguments: Arguments) -> Result<ExitCode, CliError> {
     };
     let signals = Signals::new()?;
     let manager = Manager::new(config)?;
-    let started = manager.start(&request)?;
+    let started = manager.start(&request, Visitor::LOCAL)?;
     let ending = match manager.log(&started.id) {
         Some(log) => {
             let mut printer = Printer::new(arguments.format, terminal::columns());

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use linger::runs::{Config, Manager};
+use linger::runs::{Config, Manager, Visitor};
 use linger_shared::{
     event::{Event, Fact, HostName, Mode, Observer, Packet, TcpState, Verdict},
     experiment::Value,
@@ -41,7 +41,7 @@ pub(crate) async fn observe_while(
 ) -> Observed {
     let manager = Manager::new(Config::default()).expect("a manager without a data folder");
     let run = manager
-        .start(&request(experiment, params))
+        .start(&request(experiment, params), Visitor::LOCAL)
         .expect("the run starts");
     let log = manager.log(&run.id).expect("a started run has a log");
     let mut changes = log.subscribe();

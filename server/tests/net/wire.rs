@@ -1,6 +1,6 @@
 //! The wire itself: delays, limits, and runs beside each other.
 
-use linger::runs::{Config, Manager};
+use linger::runs::{Config, Manager, Visitor};
 use linger_shared::{event::Fact, protocol::RunState};
 
 use crate::observed::{assert_sound, observe, observe_while, request};
@@ -29,7 +29,7 @@ async fn runs_beside_each_other_do_not_meet() {
     let params = [("requests", "5"), ("pause", "10ms")];
     let ids: Vec<String> = (0..6)
         .map(|_| {
-            let run = manager.start(&request("http-sequential", &params));
+            let run = manager.start(&request("http-sequential", &params), Visitor::LOCAL);
             run.expect("the run starts").id
         })
         .collect();
@@ -59,12 +59,21 @@ async fn a_run_that_waits_for_its_turn_has_a_place_and_starts_when_there_is_room
     };
     let manager = Manager::new(config).expect("a manager");
     let quick = request("http-sequential", &[("requests", "1"), ("pause", "0s")]);
-    let first = manager.start(&quick).expect("the first starts");
-    let second = manager.start(&quick).expect("the second is queued");
-    let third = manager.start(&quick).expect("the third is queued");
+    let first = manager
+        .start(&quick, Visitor::LOCAL)
+        .expect("the first starts");
+    let second = manager
+        .start(&quick, Visitor::LOCAL)
+        .expect("the second is queued");
+    let third = manager
+        .start(&quick, Visitor::LOCAL)
+        .expect("the third is queued");
     assert_eq!((second.state, second.queue_position), (RunState::Queued, 0));
     assert_eq!((third.state, third.queue_position), (RunState::Queued, 1));
-    assert!(manager.start(&quick).is_err(), "the queue is full");
+    assert!(
+        manager.start(&quick, Visitor::LOCAL).is_err(),
+        "the queue is full"
+    );
     let cancelled = manager
         .stop(&second.id, "not wanted")
         .expect("a queued run can be stopped");
@@ -87,7 +96,7 @@ async fn a_run_over_its_time_limit_is_ended_and_says_why() {
     };
     let manager = Manager::new(config).expect("a manager");
     let run = manager
-        .start(&request("tcp-dead-peer", &[("idle", "2h")]))
+        .start(&request("tcp-dead-peer", &[("idle", "2h")]), Visitor::LOCAL)
         .expect("the run starts");
     let log = manager.log(&run.id).expect("a log");
     let mut changes = log.subscribe();

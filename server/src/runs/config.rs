@@ -1,0 +1,40 @@
+//! What bounds the runs of a process.
+
+use std::{path::PathBuf, time::Duration};
+
+/// What bounds the runs of a process.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// Where finished and running runs are recorded, one JSON Lines file each; memory only where
+    /// it is absent.
+    pub data: Option<PathBuf>,
+    /// How many runs may be at work at once.
+    pub concurrent: usize,
+    /// How many may wait for their turn.
+    pub queued: usize,
+    /// How many runs of one address may be at work or waiting.
+    pub per_address: usize,
+    /// How many runs one address may start within a minute.
+    pub starts_per_minute: usize,
+    /// After which time a run is ended.
+    pub time_limit: Duration,
+    /// How many events a run may record before it is ended.
+    pub event_limit: u64,
+    /// How many runs that are over stay in memory; the oldest go first.
+    pub retained: usize,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            data: None,
+            concurrent: 8,
+            queued: 64,
+            per_address: 32,
+            starts_per_minute: 120,
+            time_limit: Duration::from_secs(12 * 3600),
+            event_limit: 500_000,
+            retained: 100,
+        }
+    }
+}
