@@ -6,6 +6,7 @@
 
 mod doctor;
 mod experiments;
+mod export;
 mod run;
 mod serve;
 mod signals;
@@ -69,6 +70,9 @@ enum CliError {
     /// The recordings cannot be used.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// An export cannot be written.
+    #[error(transparent)]
+    Export(export::ExportFailure),
     /// The operating system refused something that every command needs.
     #[error("cannot {operation}: {source}")]
     System {

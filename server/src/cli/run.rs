@@ -21,6 +21,7 @@ use tokio::time::sleep;
 
 use super::{
     CliError,
+    export::{ExportArgs, Exports},
     signals::{Signal, Signals, exit_at_the_next},
     terminal,
 };
@@ -46,9 +47,10 @@ const BEHIND_US: u64 = 100_000;
   linger run tcp-dead-peer --set idle=2s --set interval=1s --set count=3
   linger run http-sequential --set persistent=false --mode relay
   linger run tcp-dead-peer --format jsonl | jq 'select(.kind == \"verdict\")'
+  linger run tcp-lifecycle --pcapng lifecycle.pcapng --text lifecycle.txt
 
 Durations are written 1500ms, 5s, 2min, 2h. `linger experiments ID` tells the parameters.
-Exit status: 0 the run ended, 1 the laboratory failed, 2 wrong usage, 130 after Ctrl-C.")]
+Exit status: 0 the run ended, 1 the laboratory or an export failed, 2 wrong usage, 130 after Ctrl-C.")]
 pub(super) struct Arguments {
     /// The experiment, such as tcp-dead-peer.
     id: String,
@@ -61,12 +63,14 @@ pub(super) struct Arguments {
     /// What carries the experiment; by default the best that this machine can do.
     #[arg(long, value_enum)]
     mode: Option<ModeArgument>,
-    /// How the run is shown.
+    /// How the run is shown; not at all where an export goes to standard output.
     #[arg(long, value_enum, default_value_t = Format::Text)]
     format: Format,
     /// End the run after this time, if it has not ended by itself.
     #[arg(long, value_name = "DURATION", value_parser = duration)]
     time_limit: Option<Duration>,
+    #[command(flatten)]
+    export: ExportArgs,
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
@@ -117,20 +121,26 @@ pub(super) async fn run(arguments: Arguments) -> Result<ExitCode, CliError> {
             ModeArgument::Relay => Mode::Relay,
         }),
     };
+    let mut exports = arguments.export.open()?;
     let signals = Signals::new()?;
     let manager = Manager::new(config)?;
     let started = manager.start(&request, Visitor::LOCAL)?;
     let ending = match manager.log(&started.id) {
         Some(log) => {
-            let mut printer = Printer::new(arguments.format, terminal::columns());
+            let mut printer = if arguments.export.takes_stdout() {
+                Printer::Silent
+            } else {
+                Printer::new(arguments.format, terminal::columns())
+            };
             let signal = stop_at_a_signal(signals, manager.clone(), started.id);
-            follow(&log, &mut printer, &signal).await
+            follow(&log, &mut printer, &mut exports, &signal).await
         }
         // A run that was just started is not forgotten before it is over.
         None => Ok(Ending::default()),
     };
     // Whatever the output did: nothing of the run outlives this command.
     manager.shutdown().await;
+    let exported = exports.report();
     let ending = ending?;
     if let Some(message) = ending.failure {
         eprintln!("linger: the laboratory failed, nothing may be concluded: {message}");
@@ -139,6 +149,7 @@ pub(super) async fn run(arguments: Arguments) -> Result<ExitCode, CliError> {
     Ok(match (ending.signal, ending.state) {
         (Some(signal), _) => ExitCode::from(signal.status()),
         (None, Some(RunState::Failed)) => ExitCode::FAILURE,
+        (None, _) if !exported => ExitCode::FAILURE,
         (None, _) => ExitCode::SUCCESS,
     })
 }
@@ -169,6 +180,7 @@ fn stop_at_a_signal(mut signals: Signals, manager: Manager, id: String) -> Arc<O
 async fn follow(
     log: &Arc<EventLog>,
     printer: &mut Printer,
+    exports: &mut Exports,
     signal: &OnceLock<Signal>,
 ) -> Result<Ending, CliError> {
     let mut progress = log.subscribe();
@@ -178,12 +190,18 @@ async fn follow(
         // Taken before the log is read: whatever comes later wakes this loop again.
         let now = *progress.borrow_and_update();
         if let Some(header) = log.header() {
-            printer.header(&header)?;
+            exports.header(&header);
+            let written = printer.header(&header);
+            printer.tolerate(written, exports)?;
         }
         let lines = log.read(next, BATCH.0, BATCH.1);
         next += lines.len() as u64;
         for line in &lines {
-            if let Some(message) = printer.event(line)? {
+            let event: Event = serde_json::from_str(line).map_err(io::Error::from)?;
+            exports.event(&event, line);
+            let written = printer.event(&event, line);
+            printer.tolerate(written, exports)?;
+            if let Fact::Failure { message } = event.fact {
                 ending.failure = Some(message);
             }
         }
@@ -193,14 +211,18 @@ async fn follow(
         if now.state.is_over() {
             ending.state = Some(now.state);
             ending.signal = signal.get().copied();
-            printer.finish()?;
+            let written = printer.finish();
+            printer.tolerate(written, exports)?;
             return Ok(ending);
         }
         tokio::select! {
             changed = progress.changed() => if changed.is_err() {
                 return Ok(ending);
             },
-            () = sleep(TICK) => printer.advance(log.now_us().saturating_sub(BEHIND_US))?,
+            () = sleep(TICK) => {
+                let written = printer.advance(log.now_us().saturating_sub(BEHIND_US));
+                printer.tolerate(written, exports)?;
+            }
         }
     }
 }
@@ -214,6 +236,8 @@ enum Printer {
         diagram: Option<Box<TextDiagram>>,
         columns: usize,
     },
+    /// Standard output belongs to an export.
+    Silent,
 }
 
 impl Printer {
@@ -229,6 +253,20 @@ impl Printer {
         }
     }
 
+    /// Where something is exported, the run goes on although nobody reads its diagram any more.
+    fn tolerate(&mut self, written: io::Result<()>, exports: &Exports) -> io::Result<()> {
+        match written {
+            Err(error) if !exports.is_empty() => {
+                if error.kind() != io::ErrorKind::BrokenPipe {
+                    eprintln!("linger: cannot write the diagram: {error}");
+                }
+                *self = Self::Silent;
+                Ok(())
+            }
+            other => other,
+        }
+    }
+
     /// Writes the header the first time; it may be given again.
     fn header(&mut self, header: &Header) -> io::Result<()> {
         match self {
@@ -237,6 +275,7 @@ impl Printer {
                     write(&[header_line(header)])?;
                 }
             }
+            Self::Silent => {}
             Self::Text { diagram, columns } => {
                 diagram.get_or_insert_with(|| Box::new(TextDiagram::new(header, *columns)));
             }
@@ -244,22 +283,16 @@ impl Printer {
         Ok(())
     }
 
-    /// Writes an event as the log keeps it. If it tells of a failure of the laboratory, gives the
-    /// failure's message.
-    fn event(&mut self, line: &Arc<str>) -> Result<Option<String>, CliError> {
-        let event: Event = serde_json::from_str(line).map_err(io::Error::from)?;
+    /// Writes an event, which the log keeps as `line`.
+    fn event(&mut self, event: &Event, line: &str) -> io::Result<()> {
         match self {
-            Self::Jsonl { .. } => write(&[line])?,
-            Self::Text { diagram, .. } => {
-                if let Some(diagram) = diagram {
-                    write(&diagram.push(&event))?;
-                }
-            }
+            Self::Jsonl { .. } => write(&[line]),
+            Self::Text {
+                diagram: Some(diagram),
+                ..
+            } => write(&diagram.push(event)),
+            Self::Text { diagram: None, .. } | Self::Silent => Ok(()),
         }
-        Ok(match event.fact {
-            Fact::Failure { message } => Some(message),
-            _ => None,
-        })
     }
 
     /// Writes what a quiet run's clock alone completes: rows that were held back, a prediction.
@@ -275,7 +308,7 @@ impl Printer {
 
     fn finish(&mut self) -> io::Result<()> {
         match self {
-            Self::Jsonl { .. } => Ok(()),
+            Self::Jsonl { .. } | Self::Silent => Ok(()),
             Self::Text { diagram, .. } => match diagram {
                 Some(diagram) => write(&diagram.finish()),
                 None => Ok(()),

@@ -3,8 +3,12 @@
 //! Events are written as the log keeps them. The header becomes a line of the same shape: its
 //! `kind` is `header`, and its `seq` is null because it is no event.
 
-use linger_shared::event::{Header, Observer};
+use std::io::Write;
+
+use linger_shared::event::{Event, Header, Observer};
 use serde::Serialize;
+
+use super::{ExportError, Exporter};
 
 #[derive(Serialize)]
 struct HeaderLine<'a> {
@@ -27,6 +31,26 @@ pub fn header_line(header: &Header) -> String {
     };
     // Every field is a plain value with text keys, so this cannot fail.
     serde_json::to_string(&line).unwrap_or_default()
+}
+
+/// A run as JSON Lines.
+pub(super) struct Jsonl;
+
+impl Jsonl {
+    pub(super) fn begin(header: &Header, out: &mut dyn Write) -> Result<Self, ExportError> {
+        writeln!(out, "{}", header_line(header))?;
+        Ok(Self)
+    }
+}
+
+impl Exporter for Jsonl {
+    fn event(&mut self, _: &Event, text: &str, out: &mut dyn Write) -> Result<(), ExportError> {
+        Ok(writeln!(out, "{text}")?)
+    }
+
+    fn finish(&mut self, _: &mut dyn Write) -> Result<(), ExportError> {
+        Ok(())
+    }
 }
 
 #[cfg(test)]

@@ -27,4 +27,4 @@ pub use time::{
     BOTTOM_PX, Cut, DELAY_PX, IDLE_PX, MARGIN_PX, TEAR_PX, TOP_PX, TimeScale, default_px_per_ms,
     fit_px_per_ms,
 };
-pub use words::{brief, description, label};
+pub use words::{brief, description, label, note};

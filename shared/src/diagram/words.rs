@@ -173,7 +173,16 @@ pub(super) fn call(call: &Call) -> String {
     }
 }
 
-/// What became of an HTTP exchange: `GET /1 -> 200 (new connection)`.
+/// What an application did or saw, or what happened beside the packets, in one line; `None` for
+/// facts that are told in another way.
+pub fn note(fact: &Fact) -> Option<String> {
+    match fact {
+        Fact::Call(made) => Some(call(made)),
+        Fact::Http(http) => Some(exchange(http)),
+        other => happening(other).map(|happening| happening.text),
+    }
+}
+
 /// What happened beside the packets, as the host's lane tells it: a program, the power, a
 /// middlebox. `None` for facts that are told in another way.
 pub(super) fn happening(fact: &Fact) -> Option<Happening> {
@@ -241,6 +250,7 @@ pub(super) struct Happening {
     pub(super) error: bool,
 }
 
+/// What became of an HTTP exchange: `GET /1 -> 200 (new connection)`.
 pub(super) fn exchange(exchange: &HttpExchange) -> String {
     let outcome = match (exchange.status, &exchange.error) {
         (Some(status), None) => status.to_string(),
