@@ -330,7 +330,7 @@ enum Ending {
         bytes: Box<[u8]>,
     },
     Drop {
-        rule: &'static str,
+        rule: Cow<'static, str>,
         reason: Cow<'static, str>,
         place: f64,
     },
@@ -527,7 +527,7 @@ impl Exchange {
                     rule,
                     reason,
                     place,
-                } => link.dropped(flight.id, rule, &reason, place),
+                } => link.dropped(flight.id, &rule, &reason, place),
                 Ending::Tell(landed) => {
                     // Who asked may have given up.
                     let _ = landed.send(());
@@ -734,7 +734,7 @@ mod tests {
             link: 0,
             id: 0,
             ending: Ending::Drop {
-                rule: "",
+                rule: "".into(),
                 reason: "".into(),
                 place: 0.0,
             },

@@ -4,6 +4,7 @@
 //! the [`Rules`], waits out the delay and hands it to the other host. Without, a relay carries byte
 //! streams between loopback sockets under the same rules.
 
+pub mod craft;
 #[cfg(linger_packets)]
 mod hub;
 mod relay;

@@ -55,10 +55,12 @@ pub struct Answer {
     pub from: HostName,
     /// Who gets it.
     pub to: HostName,
-    /// The packet, checksums included.
+    /// The packet as it leaves, checksums included.
     pub bytes: Box<[u8]>,
-    /// The rule that made it.
-    pub rule: &'static str,
+    /// What a middlebox turns it into on its way, as [`Judgement::rewritten`].
+    pub rewritten: Option<Rewritten>,
+    /// The name of the rule that made it.
+    pub rule: Cow<'static, str>,
     /// Where on the way from `from` to `to` it sets out: 0 at `from`, 1 at `to`.
     pub place: f64,
 }
@@ -83,7 +85,7 @@ pub enum Fate {
     /// It disappears on its way, without a word to either side.
     Drop {
         /// The rule's name.
-        rule: &'static str,
+        rule: Cow<'static, str>,
         /// Why, in a word or two.
         reason: Cow<'static, str>,
         /// Where on its way: 0 at the sender, 1 at the receiver.
@@ -127,7 +129,7 @@ impl Rules {
         let mut judgement = Judgement::deliver();
         if self.any.load(Ordering::Acquire) && self.is_cut(packet.from) {
             judgement.fate = Fate::Drop {
-                rule: "cut",
+                rule: "cut".into(),
                 reason: "cut".into(),
                 place: CUT_PLACE,
             };
