@@ -2,6 +2,7 @@
 
 use std::{cell::Cell, rc::Rc};
 
+use gloo_timers::callback::Interval;
 use linger_shared::protocol::RunRequest;
 use wasm_bindgen_futures::spawn_local;
 use yew::prelude::*;
@@ -18,6 +19,7 @@ use crate::{
         packet::SelectedPacket,
         packets::Packets,
         parameters::Parameters,
+        player::Player,
         predictions::Predictions,
         sockets::Sockets,
         stage::{self, RunNotice},
@@ -27,6 +29,7 @@ use crate::{
     services::{address, api, page, storage, stream::Stream},
     state::{
         app::{self, Action, Tab, Theme},
+        replay::{Replay, ReplayAction},
         route::Route,
         run::Run,
     },
@@ -35,6 +38,10 @@ use crate::{
 /// Names under which the browser keeps the user's choices.
 const THEME: &str = "linger-theme";
 const SHORTCUTS: &str = "linger-shortcuts";
+
+/// How often a replay takes over the events whose time has come, in milliseconds. What is in flight
+/// moves in every frame all the same.
+const REPLAY_TICK_MS: u32 = 40;
 
 type Dispatch = UseReducerDispatcher<app::App>;
 
@@ -53,6 +60,7 @@ pub fn App() -> Html {
     use_address(&state, &dispatch);
     use_stream(&state, &dispatch);
     use_keys(&state, &dispatch);
+    use_replay(&state, &dispatch);
     use_choices(&state);
     let order = {
         let (state, dispatch) = (state.clone(), dispatch.clone());
@@ -194,7 +202,7 @@ fn of_run(run: &Run, state: &app::App, dispatch: &Dispatch, order: &Callback<Ord
     let notice = html! {
         <RunNotice run={run.clone()} order={order.clone()} can_start={state.can_start()} />
     };
-    let Some(record) = &run.record else {
+    let Some(record) = run.shown() else {
         return html! { <>{ notice }{ stage::waiting(run) }</> };
     };
     let (verdict, stopped, cuts) = {
@@ -221,6 +229,9 @@ fn of_run(run: &Run, state: &app::App, dispatch: &Dispatch, order: &Callback<Ord
                 view={state.view.clone()}
                 dispatch={dispatch.clone()}
             />
+            if run.can_replay() {
+                <Player run={run.clone()} dispatch={dispatch.clone()} />
+            }
             <div class="dock">
                 if let Some(verdict) = verdict {
                     <VerdictPanel {verdict} {stopped} />
@@ -236,7 +247,7 @@ fn details(state: &app::App) -> Html {
     let run = state.run.as_ref();
     html! {
         <section class="details" aria-label="Details">
-            if let Some((run, record)) = run.and_then(|run| Some((run, run.record.as_ref()?))) {
+            if let Some((run, record)) = run.and_then(|run| Some((run, run.shown()?))) {
                 <SelectedPacket record={record.clone()} selected={state.view.selected} />
                 <Sockets run={run.clone()} record={record.clone()} />
                 <Predictions record={record.clone()} />
@@ -294,7 +305,7 @@ fn carry_out(order: Order, state: &app::App, dispatch: &Dispatch) {
             };
             dispatch.dispatch(Action::Starting);
             spawn_local(async move {
-                let answer = api::start(&request).await;
+                let answer = api::start(&request).await.map(Box::new);
                 let page_ms = page::now_ms();
                 dispatch.dispatch(Action::Started { answer, page_ms });
             });
@@ -390,6 +401,23 @@ fn use_stream(state: &UseReducerHandle<app::App>, dispatch: &Dispatch) {
             Stream::open(&id, on_report)
         });
         move || drop(stream)
+    });
+}
+
+/// Lets a replay go on while it is played.
+#[hook]
+fn use_replay(state: &UseReducerHandle<app::App>, dispatch: &Dispatch) {
+    let dispatch = dispatch.clone();
+    let replay = state.run.as_ref().and_then(|run| run.replay.as_ref());
+    let playing = replay.is_some_and(Replay::is_playing);
+    use_effect_with(playing, move |playing| {
+        let ticks = playing.then(|| {
+            Interval::new(REPLAY_TICK_MS, move || {
+                let (action, page_ms) = (ReplayAction::Tick, page::now_ms());
+                dispatch.dispatch(Action::Replay { action, page_ms });
+            })
+        });
+        move || drop(ticks)
     });
 }
 

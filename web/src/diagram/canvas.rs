@@ -25,6 +25,7 @@ use crate::{
     state::{
         app::{Action, App},
         record::Shared,
+        replay::Replay,
         run::Run,
         view::{View, ViewAction, ZOOM_STEP},
     },
@@ -68,7 +69,8 @@ pub(crate) fn Canvas(props: &Props) -> Html {
             dispatch.dispatch(Action::View { action, page_ms });
         })
     };
-    use_painting_while(run.state() == Some(RunState::Running) && !view.is_paused());
+    let playing = run.replay.as_ref().is_some_and(Replay::is_playing);
+    use_painting_while(playing || (run.state() == Some(RunState::Running) && !view.is_paused()));
     use_font(&svg, &measure);
     use_handling(&scroller, &geometry, &look);
 
@@ -95,7 +97,7 @@ pub(crate) fn Canvas(props: &Props) -> Html {
     let lowest = (content - view.height).max(1.0);
     geometry.step.set(lowest.max(reach) / reach);
     geometry.top.set(scroll);
-    geometry.follows.set(view.follows() && run.is_live());
+    geometry.follows.set(view.follows() && run.moves());
     let wanted = if view.follows() {
         spacer - view.height
     } else {
@@ -269,7 +271,7 @@ fn tools(view: &View, look: &Callback<ViewAction>) -> Html {
 fn below(run: &Run, view: &View, model: &diagram::Model, look: &Callback<ViewAction>) -> Html {
     let text = match view.unseen(model) {
         _ if view.follows() => return Html::default(),
-        0 if !run.is_live() => return Html::default(),
+        0 if !run.moves() => return Html::default(),
         0 if view.is_paused() => "View paused. Go live".to_owned(),
         0 => "Follow the newest".to_owned(),
         new if view.is_paused() => format!("View paused, {new} new below"),

@@ -9,6 +9,7 @@ pub(crate) mod help;
 pub(crate) mod packet;
 pub(crate) mod packets;
 pub(crate) mod parameters;
+pub(crate) mod player;
 pub(crate) mod predictions;
 pub(crate) mod sockets;
 pub(crate) mod stage;

@@ -12,6 +12,7 @@ use super::{
     form::Form,
     keys::Command,
     load::{Load, Trouble},
+    replay::ReplayAction,
     route::Route,
     run::Run,
     stream::Report,
@@ -135,7 +136,7 @@ pub enum Action {
     /// The server started a run, or refused to.
     Started {
         /// Its answer.
-        answer: Result<RunInfo, Trouble>,
+        answer: Result<Box<RunInfo>, Trouble>,
         /// When it came, on the page's clock, in milliseconds.
         page_ms: f64,
     },
@@ -154,6 +155,13 @@ pub enum Action {
     View {
         /// What.
         action: ViewAction,
+        /// When, on the page's clock, in milliseconds.
+        page_ms: f64,
+    },
+    /// Something was done to the replay.
+    Replay {
+        /// What.
+        action: ReplayAction,
         /// When, on the page's clock, in milliseconds.
         page_ms: f64,
     },
@@ -270,6 +278,7 @@ impl App {
             Action::Dismiss => self.trouble = None,
             Action::Stream { run, report } => self.stream(&run, report),
             Action::View { action, page_ms } => self.look(action, page_ms),
+            Action::Replay { action, page_ms } => self.replay(action, page_ms),
             Action::Command { command, page_ms } => self.command(command, page_ms),
             Action::Tab(tab) => self.tab = tab,
             Action::Help(open) => self.help = open,
@@ -280,10 +289,22 @@ impl App {
 
     fn look(&mut self, action: ViewAction, page_ms: f64) {
         let now_us = self.run.as_ref().and_then(|run| run.now_us(page_ms));
-        let record = self.run.as_ref().and_then(|run| run.record.clone());
+        let record = self.run.as_ref().and_then(|run| run.shown().cloned());
         let record = record.as_ref().map(|record| record.borrow());
         self.view
             .apply(action, record.as_ref().map(|record| record.model()), now_us);
+    }
+
+    fn replay(&mut self, action: ReplayAction, page_ms: f64) {
+        let Some(run) = &mut self.run else {
+            return;
+        };
+        let was_replayed = run.replay.is_some();
+        run.play(action, page_ms);
+        if run.replay.is_some() && !was_replayed {
+            // A replay is followed like the live run that it was.
+            self.look(ViewAction::GoLive, page_ms);
+        }
     }
 
     fn command(&mut self, command: Command, page_ms: f64) {
@@ -293,13 +314,19 @@ impl App {
             _ if self.help => return,
             Command::Help => return self.help = true,
             Command::Escape => ViewAction::Select { id: None },
+            Command::Pause if self.run.as_ref().is_some_and(Run::can_replay) => {
+                return self.replay(ReplayAction::Toggle, page_ms);
+            }
             Command::Pause => ViewAction::Pause,
             Command::NextPacket => ViewAction::Step { by: 1 },
             Command::PreviousPacket => ViewAction::Step { by: -1 },
             Command::NextChapter => ViewAction::Chapter { forward: true },
             Command::PreviousChapter => ViewAction::Chapter { forward: false },
             Command::Fit => ViewAction::Fit,
-            Command::GoLive => ViewAction::GoLive,
+            Command::GoLive => {
+                self.replay(ReplayAction::Leave, page_ms);
+                ViewAction::GoLive
+            }
             Command::ZoomIn => ViewAction::Zoom {
                 factor: ZOOM_STEP,
                 anchor: None,
@@ -377,7 +404,7 @@ impl App {
         }
     }
 
-    fn started(&mut self, answer: Result<RunInfo, Trouble>, page_ms: f64) {
+    fn started(&mut self, answer: Result<Box<RunInfo>, Trouble>, page_ms: f64) {
         self.starting = false;
         match answer {
             Ok(info) => {
@@ -385,7 +412,7 @@ impl App {
                     id: info.id.clone(),
                 };
                 self.tab = Tab::Diagram;
-                self.show(Run::started(info, page_ms));
+                self.show(Run::started(*info, page_ms));
             }
             Err(trouble) => self.trouble = Some(trouble),
         }
@@ -422,6 +449,8 @@ impl Reducible for App {
 
 #[cfg(test)]
 mod tests {
+
+    use linger_shared::protocol::StreamMessage;
 
     use super::*;
     use crate::state::samples;
@@ -525,7 +554,7 @@ mod tests {
         app.apply(Action::Starting);
         assert!(!app.can_start());
         app.apply(Action::Started {
-            answer: Ok(samples::info(RunState::Queued)),
+            answer: Ok(Box::new(samples::info(RunState::Queued))),
             page_ms: 0.0,
         });
         assert_eq!(
@@ -589,6 +618,46 @@ mod tests {
         assert!(!app.help && app.view.selected == Some(3));
         strike(&mut app, Command::Escape);
         assert_eq!(app.view.selected, None);
+    }
+
+    #[test]
+    fn space_plays_a_run_that_is_over_and_going_live_shows_all_of_it() {
+        let mut app = at(Route::Run {
+            id: "r1".to_owned(),
+        });
+        let message = |message| Action::Stream {
+            run: "r1".to_owned(),
+            report: Report::Message {
+                message: Box::new(message),
+                page_ms: 0.0,
+            },
+        };
+        app.apply(message(StreamMessage::Hello {
+            protocol_version: 1,
+            run: Box::new(samples::info(RunState::Finished)),
+        }));
+        app.apply(message(StreamMessage::Events {
+            events: samples::dead_peer(),
+            now_us: 0,
+        }));
+        let strike = |app: &mut App, command, page_ms| {
+            app.apply(Action::Command { command, page_ms });
+        };
+        strike(&mut app, Command::Pause, 0.0);
+        assert!(
+            app.run.as_ref().unwrap().replay.is_none(),
+            "not all is here"
+        );
+        app.apply(message(StreamMessage::End {
+            state: RunState::Finished,
+        }));
+        strike(&mut app, Command::Pause, 0.0);
+        let shown = |app: &App| app.run.as_ref().unwrap().shown().unwrap().borrow().len();
+        let at_first = shown(&app);
+        assert!(app.view.follows());
+        strike(&mut app, Command::GoLive, 10.0);
+        assert!(at_first < shown(&app));
+        assert_eq!(shown(&app), samples::dead_peer().len());
     }
 
     #[test]

@@ -10,6 +10,7 @@ pub mod form;
 pub mod keys;
 pub mod load;
 pub mod record;
+pub mod replay;
 pub mod route;
 pub mod run;
 #[cfg(test)]

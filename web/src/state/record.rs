@@ -18,7 +18,8 @@ use linger_shared::{
 #[derive(Debug)]
 pub struct Record {
     model: Model,
-    events: Vec<Event>,
+    /// Shared with the replays that show a part of them.
+    events: Vec<Rc<Event>>,
     cuts: BTreeSet<Cut>,
 }
 
@@ -43,7 +44,7 @@ impl Record {
 
     /// Takes the events that are new: those with the next expected numbers. Others are passed
     /// over, so that pushing a batch twice is the same as pushing it once.
-    pub fn push(&mut self, events: Vec<Event>) {
+    pub fn push(&mut self, events: impl IntoIterator<Item = Rc<Event>>) {
         for event in events {
             if event.seq == self.events.len() as u64 {
                 self.follow_cuts(&event.fact);
@@ -82,7 +83,14 @@ impl Record {
 
     /// The event with this number.
     pub fn event(&self, seq: u64) -> Option<&Event> {
-        self.events.get(usize::try_from(seq).ok()?)
+        self.events
+            .get(usize::try_from(seq).ok()?)
+            .map(AsRef::as_ref)
+    }
+
+    /// The events from a number on.
+    pub fn events_from(&self, seq: usize) -> &[Rc<Event>] {
+        self.events.get(seq..).unwrap_or_default()
     }
 
     /// How many events there are.
@@ -119,6 +127,11 @@ impl Shared {
 
     /// Takes a batch and becomes the next revision.
     pub fn push(&mut self, events: Vec<Event>) {
+        self.push_known(events.into_iter().map(Rc::new));
+    }
+
+    /// Takes events that another record has.
+    pub fn push_known(&mut self, events: impl IntoIterator<Item = Rc<Event>>) {
         self.record.borrow_mut().push(events);
         self.revision += 1;
     }

@@ -9,6 +9,7 @@ use super::{
     announce,
     load::Trouble,
     record::Shared,
+    replay::{Replay, ReplayAction},
     stream::{Link, OFFLINE_AFTER, Report},
 };
 
@@ -55,6 +56,8 @@ pub struct Run {
     pub trouble: Option<Trouble>,
     /// What is worth telling a screen reader.
     pub news: Option<String>,
+    /// How it is played again, once it is over and somebody wants to see that.
+    pub replay: Option<Replay>,
     clock: Clock,
 }
 
@@ -68,6 +71,7 @@ impl Run {
             record: None,
             trouble: None,
             news: None,
+            replay: None,
             clock: Clock::default(),
         }
     }
@@ -89,6 +93,57 @@ impl Run {
         self.state().is_some_and(|state| !state.is_over())
     }
 
+    /// Whether what is shown of it grows: it goes on, or is played again.
+    pub fn moves(&self) -> bool {
+        self.is_live() || self.replay.is_some()
+    }
+
+    /// Whether it can be played again: it is over, and all of it is here.
+    pub fn can_replay(&self) -> bool {
+        self.link == Link::Replay && self.record.is_some()
+    }
+
+    /// What of it is shown: all that came, or what was there at the replay's moment.
+    pub fn shown(&self) -> Option<&Shared> {
+        match &self.replay {
+            Some(replay) => Some(replay.shown()),
+            None => self.record.as_ref(),
+        }
+    }
+
+    /// Plays it again, as the user wants it.
+    pub fn play(&mut self, action: ReplayAction, page_ms: f64) {
+        let Some(whole) = self.record.as_ref().filter(|_| self.can_replay()) else {
+            return;
+        };
+        let fresh = |at_us| Replay::at(whole, at_us, page_ms);
+        match action {
+            ReplayAction::Toggle => self.replay.get_or_insert_with(|| fresh(0)).toggle(page_ms),
+            ReplayAction::Seek { to_us } => self
+                .replay
+                .get_or_insert_with(|| fresh(to_us))
+                .seek(whole, to_us, page_ms),
+            ReplayAction::Speed(speed) => self
+                .replay
+                .get_or_insert_with(|| fresh(0))
+                .set_speed(speed, page_ms),
+            ReplayAction::Tick => {
+                if let Some(replay) = &mut self.replay {
+                    replay.advance(whole, page_ms);
+                }
+            }
+            ReplayAction::Leave => self.replay = None,
+        }
+        // At its end a replay has become the whole run.
+        if self
+            .replay
+            .as_ref()
+            .is_some_and(|replay| replay.is_over(page_ms))
+        {
+            self.replay = None;
+        }
+    }
+
     /// Whether a viewer can act on its wire.
     pub fn can_cut(&self) -> bool {
         self.state() == Some(RunState::Running)
@@ -99,16 +154,19 @@ impl Run {
                 .is_some_and(|header| header.mode == Mode::Packets)
     }
 
-    /// The present on the run's clock while it is running, in microseconds; `None` otherwise.
+    /// The present on the run's clock while it is running or played again, in microseconds; `None`
+    /// otherwise.
     pub fn now_us(&self, page_ms: f64) -> Option<u64> {
+        if let Some(replay) = &self.replay {
+            return Some(replay.at_us(page_ms));
+        }
         (self.state() == Some(RunState::Running)).then(|| self.clock.at(page_ms))
     }
 
     /// The latest moment that is known of it, in microseconds.
     pub fn latest_us(&self, page_ms: f64) -> u64 {
         let recorded = self
-            .record
-            .as_ref()
+            .shown()
             .map_or(0, |record| record.borrow().model().last_us());
         self.now_us(page_ms).unwrap_or(0).max(recorded)
     }
