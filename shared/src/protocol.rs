@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     event::{Event, Header, HostName, Mode},
-    experiment::{Descriptor, Value},
+    experiment::{Descriptor, Param, Preset, Reference, Value},
 };
 
 /// Changes whenever a message or an event changes in a way that an older reader would misread.
@@ -119,7 +119,7 @@ pub enum Action {
 
 /// What the server sends on the event stream.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(tag = "message", rename_all = "snake_case")]
+#[serde(tag = "message", rename_all = "snake_case", try_from = "FlatMessage")]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub enum StreamMessage {
     /// The first message of every stream, and again when the header of a queued run is there.
@@ -152,8 +152,58 @@ pub enum StreamMessage {
     },
 }
 
+/// How a [`StreamMessage`] is read: with the fields of every kind. Deriving it from the enum would
+/// buffer each batch of events before the kind of the message is known.
+#[derive(Deserialize)]
+struct FlatMessage {
+    message: String,
+    #[serde(default)]
+    protocol_version: Option<u32>,
+    #[serde(default)]
+    run: Option<Box<RunInfo>>,
+    #[serde(default)]
+    events: Option<Vec<Event>>,
+    #[serde(default)]
+    now_us: Option<u64>,
+    #[serde(default)]
+    state: Option<RunState>,
+    #[serde(default)]
+    queue_position: Option<usize>,
+}
+
+impl TryFrom<FlatMessage> for StreamMessage {
+    type Error = &'static str;
+
+    fn try_from(flat: FlatMessage) -> Result<Self, &'static str> {
+        let message = match flat.message.as_str() {
+            "hello" => flat
+                .protocol_version
+                .zip(flat.run)
+                .map(|(protocol_version, run)| Self::Hello {
+                    protocol_version,
+                    run,
+                }),
+            "events" => flat
+                .events
+                .zip(flat.now_us)
+                .map(|(events, now_us)| Self::Events { events, now_us }),
+            "alive" => flat.state.zip(flat.queue_position).zip(flat.now_us).map(
+                |((state, queue_position), now_us)| Self::Alive {
+                    state,
+                    queue_position,
+                    now_us,
+                },
+            ),
+            "end" => flat.state.map(|state| Self::End { state }),
+            _ => return Err("the stream has no message of that kind"),
+        };
+        message.ok_or("the stream's message lacks a field of its kind")
+    }
+}
+
 /// An experiment as `GET /api/experiments` lists it: the descriptor and whether it can run here.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(from = "FlatEntry")]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct CatalogueEntry {
     /// What is asked.
@@ -163,6 +213,46 @@ pub struct CatalogueEntry {
     pub runs_as: Option<Mode>,
     /// Why it cannot run here, and what would provide it; null where it can.
     pub unavailable: Option<String>,
+}
+
+/// How a [`CatalogueEntry`] is read; see [`FlatMessage`] for why.
+#[derive(Deserialize)]
+struct FlatEntry {
+    id: String,
+    title: String,
+    question: String,
+    family: String,
+    modes: Vec<Mode>,
+    explanation: Vec<String>,
+    look_for: Vec<String>,
+    misconception: String,
+    params: Vec<Param>,
+    presets: Vec<Preset>,
+    references: Vec<Reference>,
+    runs_as: Option<Mode>,
+    unavailable: Option<String>,
+}
+
+impl From<FlatEntry> for CatalogueEntry {
+    fn from(flat: FlatEntry) -> Self {
+        Self {
+            descriptor: Descriptor {
+                id: flat.id,
+                title: flat.title,
+                question: flat.question,
+                family: flat.family,
+                modes: flat.modes,
+                explanation: flat.explanation,
+                look_for: flat.look_for,
+                misconception: flat.misconception,
+                params: flat.params,
+                presets: flat.presets,
+                references: flat.references,
+            },
+            runs_as: flat.runs_as,
+            unavailable: flat.unavailable,
+        }
+    }
 }
 
 /// What a machine can do, as `linger doctor` and `GET /api/doctor` tell it.
@@ -206,4 +296,52 @@ pub struct Problem {
     pub status: u16,
     /// What was wrong this time: the name, the bound, the value.
     pub detail: String,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_message_of_the_stream_reads_back_as_written() {
+        let run = RunInfo {
+            id: "r".to_owned(),
+            experiment: "x".to_owned(),
+            state: RunState::Running,
+            queue_position: 0,
+            events: 1,
+            now_us: 2,
+            header: None,
+        };
+        for message in [
+            StreamMessage::Hello {
+                protocol_version: 1,
+                run: Box::new(run),
+            },
+            StreamMessage::Events {
+                events: Vec::new(),
+                now_us: 3,
+            },
+            StreamMessage::Alive {
+                state: RunState::Queued,
+                queue_position: 4,
+                now_us: 5,
+            },
+            StreamMessage::End {
+                state: RunState::Failed,
+            },
+        ] {
+            let text = serde_json::to_string(&message).unwrap();
+            assert_eq!(
+                serde_json::from_str::<StreamMessage>(&text).unwrap(),
+                message
+            );
+        }
+        for text in [r#"{"message":"wish"}"#, r#"{"message":"end"}"#, "{}", "[]"] {
+            assert!(
+                serde_json::from_str::<StreamMessage>(text).is_err(),
+                "{text}"
+            );
+        }
+    }
 }

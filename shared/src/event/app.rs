@@ -59,7 +59,7 @@ pub enum OutputStream {
 
 /// What became of a program.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case", tag = "is")]
+#[serde(rename_all = "snake_case", tag = "is", try_from = "FlatProcessState")]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub enum ProcessState {
     /// It runs.
@@ -79,4 +79,35 @@ pub enum ProcessState {
         /// `script` or `user` where the laboratory sent it, `itself` otherwise.
         by: String,
     },
+}
+
+/// How a [`ProcessState`] is read: see [`flat`](super::flat) for why.
+#[derive(Deserialize)]
+struct FlatProcessState {
+    is: String,
+    #[serde(default)]
+    command: Option<String>,
+    #[serde(default)]
+    code: Option<i32>,
+    #[serde(default)]
+    signal: Option<String>,
+    #[serde(default)]
+    by: Option<String>,
+}
+
+impl TryFrom<FlatProcessState> for ProcessState {
+    type Error = &'static str;
+
+    fn try_from(flat: FlatProcessState) -> Result<Self, &'static str> {
+        let state = match flat.is.as_str() {
+            "started" => flat.command.map(|command| Self::Started { command }),
+            "exited" => flat.code.map(|code| Self::Exited { code }),
+            "killed" => flat
+                .signal
+                .zip(flat.by)
+                .map(|(signal, by)| Self::Killed { signal, by }),
+            _ => None,
+        };
+        state.ok_or("a program has no such state")
+    }
 }

@@ -7,6 +7,7 @@
 //! change of a name here is a change of `protocol::PROTOCOL_VERSION`.
 
 mod app;
+mod flat;
 mod hex;
 mod packet;
 mod socket;
@@ -200,6 +201,7 @@ pub struct Header {
 
 /// One fact of a run.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(try_from = "flat::Flat")]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Event {
     /// Position in the run, from 0, without gaps.
@@ -218,7 +220,7 @@ pub struct Event {
 }
 
 /// What was seen.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub enum Fact {
@@ -289,6 +291,7 @@ pub enum Fact {
         /// Its process id in the original namespace.
         pid: u32,
         /// What became of it.
+        #[serde(rename = "became")]
         state: ProcessState,
     },
     /// A host lost its power, or came back with an empty stack.
@@ -318,7 +321,7 @@ pub enum Fact {
         #[cfg_attr(feature = "openapi", schema(value_type = String))]
         outside: SocketAddr,
         /// What the outside takes `inside` for, where the middlebox rewrites addresses.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
+        #[serde(skip_serializing_if = "Option::is_none")]
         #[cfg_attr(feature = "openapi", schema(value_type = Option<String>))]
         mapped: Option<SocketAddr>,
     },
@@ -333,7 +336,7 @@ pub enum Fact {
         /// `script` or `user`.
         by: String,
         /// What it looks for and does, in words; empty where the name says it all.
-        #[serde(default, skip_serializing_if = "String::is_empty")]
+        #[serde(skip_serializing_if = "String::is_empty")]
         detail: String,
     },
     /// A new part of the experiment begins.

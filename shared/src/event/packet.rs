@@ -94,7 +94,7 @@ pub struct TcpInfo {
 
 /// What a segment is within its connection, beyond its flags.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case", tag = "is")]
+#[serde(rename_all = "snake_case", tag = "is", try_from = "FlatRole")]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub enum Role {
     /// Nothing special.
@@ -112,6 +112,28 @@ pub enum Role {
     },
     /// The answer to a probe: an ACK that acknowledges nothing new.
     KeepAliveAck,
+}
+
+/// How a [`Role`] is read: see [`flat`](super::flat) for why.
+#[derive(Deserialize)]
+struct FlatRole {
+    is: String,
+    #[serde(default)]
+    nth: Option<u32>,
+}
+
+impl TryFrom<FlatRole> for Role {
+    type Error = &'static str;
+
+    fn try_from(flat: FlatRole) -> Result<Self, &'static str> {
+        match (flat.is.as_str(), flat.nth) {
+            ("ordinary", _) => Ok(Self::Ordinary),
+            ("retransmission", Some(nth)) => Ok(Self::Retransmission { nth }),
+            ("keep_alive_probe", Some(nth)) => Ok(Self::KeepAliveProbe { nth }),
+            ("keep_alive_ack", _) => Ok(Self::KeepAliveAck),
+            _ => Err("a segment has no such role"),
+        }
+    }
 }
 
 /// Relay mode: a piece of a byte stream.
