@@ -3,7 +3,7 @@
 use std::{
     borrow::Cow,
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc, Mutex, OnceLock, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
     time::{Duration, Instant},
@@ -104,6 +104,8 @@ pub struct Rules {
     any: AtomicBool,
     disturbed: AtomicBool,
     changed: watch::Sender<()>,
+    /// What makes the hub ask for the deadline anew, once there is one.
+    waker: OnceLock<Box<dyn Fn() + Send + Sync>>,
 }
 
 struct ArmedCut {
@@ -121,7 +123,20 @@ impl Rules {
             any: AtomicBool::new(false),
             disturbed: AtomicBool::new(false),
             changed: watch::Sender::new(()),
+            waker: OnceLock::new(),
         })
+    }
+
+    /// What to call when [`Rules::deadline`] may have become an earlier one otherwise than within
+    /// [`Rules::judge`] and [`Rules::due`]. A second waker is ignored: rules serve one wire.
+    pub fn wake_with(&self, waker: impl Fn() + Send + Sync + 'static) {
+        let _ = self.waker.set(Box::new(waker));
+    }
+
+    fn wake(&self) {
+        if let Some(waker) = self.waker.get() {
+            waker();
+        }
     }
 
     /// What becomes of a packet that leaves a host now.
@@ -222,6 +237,7 @@ impl Rules {
 
     fn tell(&self, from: HostName, by: &str, active: bool) {
         self.changed.send_replace(());
+        self.wake();
         self.journal.record(
             Observer::Wire,
             Fact::Rule {
