@@ -121,7 +121,10 @@ fn packets(checks: &mut Vec<Check>) -> bool {
             let sockets = host
                 .diag()
                 .map_err(|error| error.to_string())
-                .and_then(|mut diag| diag.sockets().map_err(|error| error.to_string()));
+                .and_then(|mut diag| {
+                    diag.sockets(hosts::Which::All)
+                        .map_err(|error| error.to_string())
+                });
             let works = sockets.is_ok();
             checks.push(match sockets {
                 Ok(_) => ok("sock_diag", "the kernel tells of its sockets"),

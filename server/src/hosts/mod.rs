@@ -17,7 +17,7 @@ pub use self::linux::{
     netlink::{Interface, NetlinkError, configure},
     privilege::{Privilege, privilege},
     sampler::{Sampler, Trigger},
-    sock_diag::{Diag, DiagError},
+    sock_diag::{Diag, DiagError, Which},
     tun::Tun,
 };
 

@@ -387,6 +387,7 @@ impl Lab {
     ) -> Option<u64> {
         let mut tables: watch::Receiver<Tables> = self.stack.tables()?;
         let asked_us = self.now_us();
+        self.stack.look();
         let fulfilled =
             |tables: &Tables| tables.asked_us >= asked_us && wanted(&connections(tables, host));
         match tokio::time::timeout(patience, tables.wait_for(fulfilled)).await {
@@ -408,7 +409,7 @@ impl Lab {
         Closing {
             journal: Arc::clone(&self.journal),
             path: self.stack.path(),
-            tables: self.stack.tables(),
+            kernels: self.stack.kernels(),
         }
     }
 
@@ -449,7 +450,7 @@ impl Lab {
 pub struct Closing {
     journal: Arc<Journal>,
     path: stack::Path,
-    tables: Option<watch::Receiver<Tables>>,
+    kernels: stack::Kernels,
 }
 
 impl Closing {
@@ -457,11 +458,8 @@ impl Closing {
     pub async fn close(mut self) {
         // Whoever goes on sending does not hold up the end.
         let _ = tokio::time::timeout(LAST_LOOK, self.path.settled()).await;
-        if let Some(tables) = &mut self.tables {
-            let asked_us = self.journal.now_us();
-            let asked = tables.wait_for(|tables| tables.asked_us >= asked_us);
-            let _ = tokio::time::timeout(LAST_LOOK, asked).await;
-        }
+        let asked = self.kernels.asked_after(self.journal.now_us());
+        let _ = tokio::time::timeout(LAST_LOOK, asked).await;
         self.path.end().await;
         self.journal.close();
     }

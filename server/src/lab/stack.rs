@@ -26,7 +26,7 @@ use crate::{
 };
 #[cfg(linger_packets)]
 use crate::{
-    hosts::{Host, HostPlan, Sampler},
+    hosts::{Host, HostPlan, Sampler, Trigger},
     wire::{Joining, LinkEnder, PacketLink, Port},
 };
 
@@ -132,6 +132,22 @@ impl Ground {
             #[cfg(linger_packets)]
             Self::Packets(ground) => Some(ground.sampler.tables()),
             Self::Relay(_) => None,
+        }
+    }
+
+    /// Has the kernels asked soon, whether packets moved or not.
+    pub(super) fn look(&self) {
+        self.kernels().look();
+    }
+
+    /// What asks the hosts' kernels, apart from the hosts.
+    pub(super) fn kernels(&self) -> Kernels {
+        match self {
+            #[cfg(linger_packets)]
+            Self::Packets(ground) => Kernels {
+                asked: Some((ground.sampler.trigger(), ground.sampler.tables())),
+            },
+            Self::Relay(_) => Kernels::default(),
         }
     }
 
@@ -242,6 +258,34 @@ impl PacketGround {
             hosts,
             congestion: plan.congestion,
         })
+    }
+}
+
+/// What asks the kernels of a run's hosts; nobody does over a relay.
+#[derive(Default)]
+pub(super) struct Kernels {
+    #[cfg(linger_packets)]
+    asked: Option<(Arc<Trigger>, watch::Receiver<Tables>)>,
+}
+
+impl Kernels {
+    fn look(&self) {
+        #[cfg(linger_packets)]
+        if let Some((trigger, _)) = &self.asked {
+            trigger.pull();
+        }
+    }
+
+    /// Returns when all of them have been asked at `time_us` of the run's clock or later.
+    pub(super) async fn asked_after(&mut self, time_us: u64) {
+        self.look();
+        #[cfg(linger_packets)]
+        if let Some((_, tables)) = &mut self.asked {
+            // Who asks has ended with the run's hosts: there is nobody left to be asked.
+            let _ = tables.wait_for(|tables| tables.asked_us >= time_us).await;
+        }
+        #[cfg(not(linger_packets))]
+        let _ = time_us;
     }
 }
 

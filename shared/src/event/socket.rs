@@ -112,10 +112,11 @@ pub struct SocketSnapshot {
     /// The smallest round trip time seen lately, in microseconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub min_rtt_us: Option<u32>,
-    /// Bytes that the peer has acknowledged since the beginning.
+    /// Bytes that the peer has acknowledged since the beginning; the kernel of the side that connected
+    /// counts its SYN as one, and each side its FIN.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bytes_acked: Option<u64>,
-    /// Bytes that were received since the beginning.
+    /// Bytes that were received in order since the beginning; the peer's FIN counts as one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bytes_received: Option<u64>,
     /// Segments that were retransmitted since the beginning.

@@ -12,12 +12,12 @@ use std::{
 };
 
 use linger_shared::event::HostName;
-use nix::sched::{CloneFlags, unshare};
 use thiserror::Error;
 use tokio::sync::oneshot;
 
 use super::{
     netlink::{Interface, NetlinkError, configure},
+    nursery::enter_new_namespace,
     sock_diag::{Diag, DiagError},
     tun::Tun,
 };
@@ -25,24 +25,43 @@ use super::{
 /// The name of a host's only device besides `lo`.
 const DEVICE: &str = "wire0";
 
-/// Sysctls that say how the TCP of a host behaves, recorded with every run. Some kernels lack some.
-const RECORDED: [&str; 16] = [
+/// Sysctls that say how the TCP of a host behaves, recorded with every run. Some kernels lack some,
+/// and some show a few of them in the first namespace alone.
+const RECORDED: [&str; 34] = [
+    "ip_local_port_range",
+    "ip_no_pmtu_disc",
+    "tcp_abort_on_overflow",
+    "tcp_allowed_congestion_control",
+    "tcp_available_congestion_control",
     "tcp_congestion_control",
+    "tcp_early_retrans",
+    "tcp_ecn",
+    "tcp_fastopen",
     "tcp_fin_timeout",
+    "tcp_frto",
     "tcp_keepalive_intvl",
     "tcp_keepalive_probes",
     "tcp_keepalive_time",
+    "tcp_max_syn_backlog",
+    "tcp_max_tw_buckets",
+    "tcp_moderate_rcvbuf",
+    "tcp_mtu_probing",
+    "tcp_notsent_lowat",
     "tcp_orphan_retries",
     "tcp_retries1",
     "tcp_retries2",
+    "tcp_rmem",
     "tcp_rto_max_ms",
     "tcp_rto_min_us",
     "tcp_sack",
     "tcp_slow_start_after_idle",
     "tcp_syn_linear_timeouts",
     "tcp_syn_retries",
+    "tcp_synack_retries",
     "tcp_timestamps",
     "tcp_tw_reuse",
+    "tcp_window_scaling",
+    "tcp_wmem",
 ];
 
 /// What a host is to be like.
@@ -237,9 +256,7 @@ fn settle(plan: &HostPlan) -> Result<(Tun, BTreeMap<String, String>), HostError>
             source,
         }
     };
-    unshare(CloneFlags::CLONE_NEWNET)
-        .map_err(io::Error::from)
-        .map_err(io("make a network namespace"))?;
+    enter_new_namespace().map_err(io("make a network namespace"))?;
     // Without this, the kernel would announce itself over IPv6 on every wire. Where there is no
     // IPv6 there is nothing to switch off.
     let _ = fs::write("/proc/sys/net/ipv6/conf/all/disable_ipv6", "1");

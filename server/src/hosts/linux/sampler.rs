@@ -1,65 +1,72 @@
-//! Watches the sockets of a run's hosts and reports what changes.
+//! Watches the sockets of every run's hosts, and reports what changes.
 //!
 //! A kernel tells of a socket only when asked, so it is asked right after every packet, when a
-//! state may have changed, and every [`IDLE_INTERVAL`] besides, for what timers do alone.
+//! state may have changed, and every [`IDLE_INTERVAL`] besides, for what timers do alone. What is
+//! shorter than the time between two questions (SYN_SENT where the link has no delay, say) may go
+//! unseen, and a state is known a little after it began.
+//!
+//! One thread asks for all runs. It works at most a quarter of the time, runs whose packets moved
+//! come first, and so with many runs at once each is asked less often while the wire has its cores.
 
 use std::{
-    collections::{BTreeMap, HashMap},
-    net::SocketAddr,
+    collections::BTreeMap,
+    io,
     sync::{
-        Arc,
+        Arc, Mutex, PoisonError, Weak,
         atomic::{AtomicBool, Ordering},
+        mpsc,
     },
     thread::{self, JoinHandle, Thread},
     time::{Duration, Instant},
 };
 
-use linger_shared::event::{Fact, HostName, Observer, SocketSnapshot, TcpState};
+use linger_shared::event::{HostName, Observer, SocketSnapshot, TcpState};
 use tokio::sync::watch;
 
-use super::sock_diag::Diag;
+use super::{
+    changes::Changes,
+    sock_diag::{Diag, Which},
+};
 use crate::{hosts::Tables, journal::Journal};
 
-/// How often the kernels are asked while nothing moves.
+/// How often the kernels of a run are asked while nothing moves.
 const IDLE_INTERVAL: Duration = Duration::from_millis(20);
 
-/// The shortest pause between two rounds of questions.
+/// The shortest pause between two rounds of questions of one run.
 const LEAST_PAUSE: Duration = Duration::from_millis(1);
 
-/// A pause is at least this many times as long as the round before it took, so that watching costs
-/// no more than a tenth of a core; but never longer than [`LONGEST_PAUSE`], because a round that
-/// took long may just have waited for a core.
+/// The pause of a run is at least this many times as long as its last round took, so that watching
+/// it costs no more than a tenth of a core; but never longer than [`LONGEST_PAUSE`], because a round
+/// that took long may just have waited for a core.
 const PAUSE_FACTOR: u32 = 10;
 const LONGEST_PAUSE: Duration = Duration::from_millis(50);
 
-/// How often mere figures of a socket (window, RTT, queues, a timer set anew) are reported; a
-/// change of state, kind of timer or retries is reported at once.
-const FIGURES_INTERVAL_US: u64 = 20_000;
+/// After this much work the thread rests, [`REST_FACTOR`] times as long.
+const SPELL: Duration = Duration::from_millis(1);
+const REST_FACTOR: u32 = 3;
 
-/// How far a timer's end must move to count as set anew: the kernel's clock ticks every 4 ms or so.
-const TIMER_TOLERANCE_US: u64 = 12_000;
+/// How old what is known of listeners may be: they come and go seldom, and cost most to find.
+const LISTENERS_INTERVAL: Duration = Duration::from_millis(100);
 
-/// A thread that watches the hosts of a run.
+/// Watches the hosts of one run until it is dropped.
 pub struct Sampler {
+    office: Arc<Office>,
+    id: u64,
     trigger: Arc<Trigger>,
     tables: watch::Receiver<Tables>,
-    thread: Option<JoinHandle<()>>,
 }
 
 /// Tells a sampler that packets moved.
 pub struct Trigger {
     pending: AtomicBool,
-    stop: AtomicBool,
-    thread: std::sync::OnceLock<Thread>,
+    thread: Thread,
 }
 
 impl Trigger {
     /// Something may have changed. Costs an atomic exchange while the sampler has not yet looked.
     pub fn pull(&self) {
-        if !self.pending.swap(true, Ordering::AcqRel)
-            && let Some(thread) = self.thread.get()
-        {
-            thread.unpark();
+        if !self.pending.swap(true, Ordering::AcqRel) {
+            self.thread.unpark();
         }
     }
 }
@@ -69,23 +76,32 @@ impl Sampler {
     ///
     /// # Errors
     /// Where no thread can be started.
-    pub fn start(journal: Arc<Journal>, hosts: Vec<(HostName, Diag)>) -> std::io::Result<Self> {
+    pub fn start(journal: Arc<Journal>, hosts: Vec<(HostName, Diag)>) -> io::Result<Self> {
+        let office = Office::shared()?;
         let trigger = Arc::new(Trigger {
             pending: AtomicBool::new(false),
-            stop: AtomicBool::new(false),
-            thread: std::sync::OnceLock::new(),
+            thread: office.thread.clone(),
         });
         let (sender, tables) = watch::channel(Tables::default());
-        let pulled = Arc::clone(&trigger);
-        let thread = thread::Builder::new()
-            .name("sampler".to_owned())
-            .spawn(move || watch_hosts(&journal, hosts, &pulled, &sender))?;
-        // The cell is empty, so this cannot fail.
-        let _ = trigger.thread.set(thread.thread().clone());
+        let now = Instant::now();
+        let id = office.number();
+        office.post(Letter::Watch(Box::new(Watched {
+            id,
+            journal,
+            hosts: hosts
+                .into_iter()
+                .map(|(name, diag)| WatchedHost::new(name, diag))
+                .collect(),
+            trigger: Arc::clone(&trigger),
+            tables: sender,
+            rests_until: now,
+            idle_until: now,
+        })));
         Ok(Self {
+            office,
+            id,
             trigger,
             tables,
-            thread: Some(thread),
         })
     }
 
@@ -98,188 +114,267 @@ impl Sampler {
     pub fn tables(&self) -> watch::Receiver<Tables> {
         self.tables.clone()
     }
+
+    /// Asks a host no longer, and reports its sockets gone: its kernel is. Returns when that is
+    /// done.
+    pub fn lose(&self, host: HostName) {
+        let (told, lost) = mpsc::sync_channel(1);
+        self.office.post(Letter::Lose(self.id, host, told));
+        // Where the thread has ended, it asks nobody any more.
+        let _ = lost.recv();
+    }
+
+    /// Asks a host, too.
+    pub fn add(&self, host: HostName, diag: Diag) {
+        self.office.post(Letter::Add(self.id, host, Box::new(diag)));
+    }
 }
 
 impl Drop for Sampler {
     fn drop(&mut self) {
-        self.trigger.stop.store(true, Ordering::Release);
-        if let Some(thread) = self.thread.take() {
-            thread.thread().unpark();
+        let (told, left) = mpsc::sync_channel(1);
+        self.office.post(Letter::Leave(self.id, told));
+        let _ = left.recv();
+    }
+}
+
+enum Letter {
+    Watch(Box<Watched>),
+    Leave(u64, mpsc::SyncSender<()>),
+    Lose(u64, HostName, mpsc::SyncSender<()>),
+    Add(u64, HostName, Box<Diag>),
+    Stop,
+}
+
+/// A handle to the thread; the last one to be dropped ends it.
+struct Office {
+    letters: mpsc::Sender<Letter>,
+    /// What wakes it.
+    thread: Thread,
+    handle: Option<JoinHandle<()>>,
+}
+
+static SHARED: Mutex<(Weak<Office>, u64)> = Mutex::new((Weak::new(), 0));
+
+impl Office {
+    /// The process's one, started if need be.
+    fn shared() -> io::Result<Arc<Self>> {
+        let mut shared = SHARED.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(office) = shared.0.upgrade() {
+            return Ok(office);
+        }
+        let (letters, mailbox) = mpsc::channel();
+        let handle = thread::Builder::new()
+            .name("sampler".to_owned())
+            .spawn(move || {
+                let runs = Vec::new();
+                Round { mailbox, runs }.work();
+            })?;
+        let office = Arc::new(Self {
+            letters,
+            thread: handle.thread().clone(),
+            handle: Some(handle),
+        });
+        shared.0 = Arc::downgrade(&office);
+        Ok(office)
+    }
+
+    /// A number that no other run has.
+    fn number(&self) -> u64 {
+        let mut shared = SHARED.lock().unwrap_or_else(PoisonError::into_inner);
+        shared.1 += 1;
+        shared.1
+    }
+
+    fn post(&self, letter: Letter) {
+        // The thread lives as long as this handle does.
+        let _ = self.letters.send(letter);
+        self.thread.unpark();
+    }
+}
+
+impl Drop for Office {
+    fn drop(&mut self) {
+        self.post(Letter::Stop);
+        if let Some(thread) = self.handle.take() {
             let _ = thread.join();
         }
     }
 }
 
-/// What was last reported of a socket.
-struct Seen {
-    snapshot: SocketSnapshot,
-    at_us: u64,
+/// One run, as the thread knows it.
+struct Watched {
+    id: u64,
+    journal: Arc<Journal>,
+    hosts: Vec<WatchedHost>,
+    trigger: Arc<Trigger>,
+    tables: watch::Sender<Tables>,
+    /// It is not asked before this time.
+    rests_until: Instant,
+    /// It is asked at this time even if nothing moved.
+    idle_until: Instant,
 }
 
-fn watch_hosts(
-    journal: &Journal,
-    mut hosts: Vec<(HostName, Diag)>,
-    trigger: &Trigger,
-    tables: &watch::Sender<Tables>,
-) {
-    let mut seen: HashMap<(HostName, SocketAddr, SocketAddr), Seen> = HashMap::new();
-    while !trigger.stop.load(Ordering::Acquire) {
+struct WatchedHost {
+    name: HostName,
+    diag: Diag,
+    changes: Changes,
+    listeners: Vec<SocketSnapshot>,
+    /// When listeners were last asked for.
+    listened: Option<Instant>,
+}
+
+impl WatchedHost {
+    fn new(name: HostName, diag: Diag) -> Self {
+        Self {
+            name,
+            diag,
+            changes: Changes::default(),
+            listeners: Vec::new(),
+            listened: None,
+        }
+    }
+
+    /// Its sockets now; `None` where its kernel does not answer, and is asked again next time.
+    fn ask(&mut self, now: Instant) -> Option<Vec<SocketSnapshot>> {
+        let known = self
+            .listened
+            .is_some_and(|then| now.saturating_duration_since(then) < LISTENERS_INTERVAL);
+        if known {
+            let mut sockets = self.diag.sockets(Which::Connections).ok()?;
+            sockets.extend_from_slice(&self.listeners);
+            return Some(sockets);
+        }
+        let sockets = self.diag.sockets(Which::All).ok()?;
+        let listens = |socket: &&SocketSnapshot| socket.state == TcpState::Listen;
+        self.listeners.clear();
+        self.listeners
+            .extend(sockets.iter().filter(listens).cloned());
+        self.listened = Some(now);
+        Some(sockets)
+    }
+}
+
+impl Watched {
+    /// When it is to be asked next.
+    fn due(&self) -> Instant {
+        if self.trigger.pending.load(Ordering::Acquire) {
+            self.rests_until
+        } else {
+            self.idle_until.max(self.rests_until)
+        }
+    }
+
+    fn ask(&mut self) {
         let began = Instant::now();
-        trigger.pending.store(false, Ordering::Release);
-        let mut current = Tables {
-            asked_us: journal.now_us(),
+        self.trigger.pending.store(false, Ordering::Release);
+        let mut tables = Tables {
+            asked_us: self.journal.at_us(began),
             sockets: BTreeMap::new(),
         };
-        for (host, diag) in &mut hosts {
-            // A kernel that does not answer once is asked again in the next round.
-            let Ok(sockets) = diag.sockets() else {
+        let journal = &self.journal;
+        for host in &mut self.hosts {
+            let Some(sockets) = host.ask(began) else {
                 continue;
             };
             let now_us = journal.now_us();
-            report(journal, *host, &sockets, now_us, &mut seen);
-            current.sockets.insert(*host, sockets);
+            let seen_by = Observer::Kernel(host.name);
+            host.changes.observe(&sockets, now_us, |fact| {
+                journal.record_at(now_us, seen_by, fact);
+            });
+            tables.sockets.insert(host.name, sockets);
         }
-        tables.send_replace(current);
-        thread::sleep((began.elapsed() * PAUSE_FACTOR).clamp(LEAST_PAUSE, LONGEST_PAUSE));
-        if !trigger.pending.load(Ordering::Acquire) {
-            thread::park_timeout(IDLE_INTERVAL);
-        }
+        self.tables.send_replace(tables);
+        let ended = Instant::now();
+        let pause = ((ended - began) * PAUSE_FACTOR).clamp(LEAST_PAUSE, LONGEST_PAUSE);
+        self.rests_until = ended + pause;
+        self.idle_until = ended + IDLE_INTERVAL;
+    }
+
+    /// Forgets a host whose kernel is gone.
+    fn lose(&mut self, name: HostName) {
+        let journal = &self.journal;
+        self.hosts.retain_mut(|host| {
+            if host.name == name {
+                host.changes
+                    .forget(|fact| journal.record(Observer::Kernel(name), fact));
+            }
+            host.name != name
+        });
+        self.tables.send_modify(|tables| {
+            tables.sockets.remove(&name);
+        });
     }
 }
 
-fn report(
-    journal: &Journal,
-    host: HostName,
-    sockets: &[SocketSnapshot],
-    now_us: u64,
-    seen: &mut HashMap<(HostName, SocketAddr, SocketAddr), Seen>,
-) {
-    for socket in sockets {
-        let key = (host, socket.local, socket.remote);
-        let due = seen
-            .get(&key)
-            .is_none_or(|before| differs(before, socket, now_us));
-        if due {
-            journal.record_at(
-                now_us,
-                Observer::Kernel(host),
-                Fact::Socket(Box::new(socket.clone())),
-            );
-            seen.insert(
-                key,
-                Seen {
-                    snapshot: socket.clone(),
-                    at_us: now_us,
-                },
-            );
-        }
-    }
-    seen.retain(|(owner, local, remote), before| {
-        let there = *owner != host
-            || sockets
-                .iter()
-                .any(|socket| socket.local == *local && socket.remote == *remote);
-        if !there && before.snapshot.state != TcpState::Listen {
-            journal.record_at(
-                now_us,
-                Observer::Kernel(host),
-                Fact::SocketGone {
-                    local: *local,
-                    remote: *remote,
-                    last_state: before.snapshot.state,
-                },
-            );
-        }
-        there
-    });
+/// The thread, going from run to run.
+struct Round {
+    mailbox: mpsc::Receiver<Letter>,
+    runs: Vec<Watched>,
 }
 
-/// Whether a socket has changed in a way that is worth an event now.
-fn differs(before: &Seen, socket: &SocketSnapshot, now_us: u64) -> bool {
-    let old = &before.snapshot;
-    let kind = |snapshot: &SocketSnapshot| snapshot.timer.map(|timer| timer.timer);
-    if old.state != socket.state
-        || old.retries != socket.retries
-        || kind(old) != kind(socket)
-        || old.orphan != socket.orphan
-    {
-        return true;
-    }
-    if now_us < before.at_us + FIGURES_INTERVAL_US {
-        return false;
-    }
-    let end = |timer: Option<linger_shared::event::Timer>, at_us: u64| {
-        timer.map_or(0, |timer| at_us + timer.left_us)
-    };
-    let timer_moved = end(old.timer, before.at_us).abs_diff(end(socket.timer, now_us));
-    timer_moved > TIMER_TOLERANCE_US
-        || (old.recv_queue, old.send_queue, old.cwnd, old.ssthresh)
-            != (
-                socket.recv_queue,
-                socket.send_queue,
-                socket.cwnd,
-                socket.ssthresh,
-            )
-        || (old.rtt_us, old.rto_us, old.backoff) != (socket.rtt_us, socket.rto_us, socket.backoff)
-}
-
-#[cfg(test)]
-mod tests {
-    use linger_shared::event::{Timer, TimerKind};
-
-    use super::*;
-
-    fn socket(state: TcpState, left_us: u64) -> SocketSnapshot {
-        SocketSnapshot {
-            local: "192.0.2.1:40000".parse().unwrap(),
-            remote: "198.51.100.1:7654".parse().unwrap(),
-            state,
-            timer: Some(Timer {
-                timer: TimerKind::KeepAlive,
-                left_us,
-            }),
-            retries: 0,
-            recv_queue: 0,
-            send_queue: 0,
-            orphan: false,
-            cwnd: Some(10),
-            ssthresh: None,
-            rtt_us: Some(40_000),
-            rto_us: Some(240_000),
-            backoff: Some(0),
-            min_rtt_us: None,
-            bytes_acked: None,
-            bytes_received: None,
-            retransmitted: None,
+impl Round {
+    fn work(mut self) {
+        while self.read_mail() {
+            let worked = self.ask_the_due();
+            if !worked.is_zero() {
+                thread::sleep(worked * REST_FACTOR);
+            }
+            let now = Instant::now();
+            match self.runs.iter().map(Watched::due).min() {
+                Some(due) if due > now => thread::park_timeout(due - now),
+                Some(_) => {}
+                None => thread::park(),
+            }
         }
     }
 
-    fn seen(left_us: u64) -> Seen {
-        Seen {
-            snapshot: socket(TcpState::Established, left_us),
-            at_us: 1_000_000,
+    /// Asks runs that are due until all have been or it is time to rest; gives the time that took.
+    fn ask_the_due(&mut self) -> Duration {
+        let began = Instant::now();
+        let mut due: Vec<(bool, Instant, usize)> = self
+            .runs
+            .iter()
+            .enumerate()
+            .map(|(place, run)| {
+                let moved = run.trigger.pending.load(Ordering::Acquire);
+                (!moved, run.due(), place)
+            })
+            .filter(|(_, due, _)| *due <= began)
+            .collect();
+        due.sort_unstable();
+        for (_, _, place) in due {
+            self.runs[place].ask();
+            if began.elapsed() >= SPELL {
+                break;
+            }
         }
+        began.elapsed()
     }
 
-    #[test]
-    fn a_timer_that_merely_runs_is_no_change() {
-        let later = socket(TcpState::Established, 900_000);
-        assert!(!differs(&seen(1_000_000), &later, 1_100_000));
-    }
-
-    #[test]
-    fn a_timer_set_anew_is_a_change() {
-        let later = socket(TcpState::Established, 1_000_000);
-        assert!(differs(&seen(1_000_000), &later, 1_100_000));
-    }
-
-    #[test]
-    fn a_state_is_reported_at_once_and_figures_wait() {
-        let state = socket(TcpState::CloseWait, 999_000);
-        assert!(differs(&seen(1_000_000), &state, 1_001_000));
-        let mut figures = socket(TcpState::Established, 999_000);
-        figures.cwnd = Some(11);
-        assert!(!differs(&seen(1_000_000), &figures, 1_001_000));
-        assert!(differs(&seen(1_000_000), &figures, 1_021_000));
+    /// Returns false when the thread is to end.
+    fn read_mail(&mut self) -> bool {
+        while let Ok(letter) = self.mailbox.try_recv() {
+            match letter {
+                Letter::Watch(run) => self.runs.push(*run),
+                Letter::Leave(id, told) => {
+                    self.runs.retain(|run| run.id != id);
+                    let _ = told.send(());
+                }
+                Letter::Lose(id, name, told) => {
+                    if let Some(run) = self.runs.iter_mut().find(|run| run.id == id) {
+                        run.lose(name);
+                    }
+                    let _ = told.send(());
+                }
+                Letter::Add(id, name, diag) => {
+                    if let Some(run) = self.runs.iter_mut().find(|run| run.id == id) {
+                        run.hosts.push(WatchedHost::new(name, *diag));
+                    }
+                }
+                Letter::Stop => return false,
+            }
+        }
+        true
     }
 }
