@@ -314,7 +314,9 @@ impl App {
             _ if self.help => return,
             Command::Help => return self.help = true,
             Command::Escape => ViewAction::Select { id: None },
-            Command::Pause if self.run.as_ref().is_some_and(Run::can_replay) => {
+            Command::Pause
+                if !self.view.is_paused() && self.run.as_ref().is_some_and(Run::can_replay) =>
+            {
                 return self.replay(ReplayAction::Toggle, page_ms);
             }
             Command::Pause => ViewAction::Pause,

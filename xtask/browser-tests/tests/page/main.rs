@@ -5,6 +5,7 @@
 mod form;
 mod keyboard;
 mod narrow;
+mod replay;
 mod resume;
 mod run;
 mod truth;
