@@ -2,11 +2,16 @@
 
 mod http1;
 mod tcp;
+mod tls;
 
 use self::tcp::connect_recorded;
 pub use self::{
     http1::{HttpClient, Reuse, serve_http},
     tcp::{Connection, KeepAlive, ReadOutcome},
+    tls::{
+        Authority, SERVER_NAME, TlsClient, TlsConnection, TlsOptions, TlsServer, Validity,
+        tls_error_name,
+    },
 };
 
 use std::io;

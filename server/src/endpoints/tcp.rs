@@ -123,6 +123,15 @@ impl Connection {
         }
     }
 
+    /// Gives the stream to a protocol that goes over it and records calls of its own.
+    ///
+    /// # Errors
+    /// ENOTCONN where it is closed.
+    pub(super) fn into_stream(mut self) -> io::Result<TcpStream> {
+        let closed = || io::Error::from(io::ErrorKind::NotConnected);
+        self.stream.take().ok_or_else(closed)
+    }
+
     /// Writes all of `bytes`.
     ///
     /// # Errors
@@ -267,7 +276,7 @@ fn set_keepalive(socket: &SockRef<'_>, keepalive: KeepAlive) -> io::Result<()> {
     )
 }
 
-fn count(length: usize) -> String {
+pub(super) fn count(length: usize) -> String {
     match length {
         1 => "1 byte".to_owned(),
         _ => format!("{length} bytes"),

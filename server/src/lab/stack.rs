@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::{
     io,
-    net::{Ipv4Addr, SocketAddr},
+    net::{IpAddr, Ipv4Addr, SocketAddr},
     sync::Arc,
     time::Duration,
 };
@@ -363,6 +363,15 @@ impl Stack {
     /// The host's name.
     pub fn name(&self) -> HostName {
         self.name
+    }
+
+    /// The host's address.
+    pub fn address(&self) -> IpAddr {
+        match &self.place {
+            #[cfg(linger_packets)]
+            Place::Namespace { host, .. } => host.address().into(),
+            Place::Loopback => Ipv4Addr::LOCALHOST.into(),
+        }
     }
 
     /// The run's record and clock.

@@ -120,6 +120,7 @@ impl Witness {
             | Fact::Output { .. }
             | Fact::Process { .. }
             | Fact::Power { .. }
+            | Fact::Tls(_)
             | Fact::Secret { .. }
             | Fact::Flow { .. }
             | Fact::Chapter { .. }

@@ -5,6 +5,7 @@
 //! `cargo xtask test net` runs it, and says so where it cannot.
 
 mod dead_peer;
+mod export;
 mod leaks;
 mod lifecycle;
 mod observed;

@@ -6,7 +6,10 @@
 use std::fmt::Write as _;
 
 use crate::{
-    event::{Call, ChunkContent, Fact, FlowState, HttpExchange, OutputStream, ProcessState, Role},
+    event::{
+        Call, ChunkContent, Fact, FlowState, HandshakeKind, HttpExchange, OutputStream,
+        ProcessState, Role, TlsHandshake,
+    },
     units,
 };
 
@@ -194,6 +197,7 @@ pub(super) fn happening(fact: &Fact) -> Option<Happening> {
         })
     };
     match fact {
+        Fact::Tls(tls) => happening(NoteSource::Application, handshake(tls), tls.error.is_some()),
         Fact::Output { stream, text } => {
             let error = *stream == OutputStream::Stderr;
             happening(NoteSource::Application, text.clone(), error)
@@ -237,6 +241,24 @@ pub(super) fn happening(fact: &Fact) -> Option<Happening> {
             )
         }
         _ => None,
+    }
+}
+
+/// How a TLS handshake went: `TLS 1.3 full handshake, http/1.1`.
+fn handshake(tls: &TlsHandshake) -> String {
+    let version = tls.version.as_deref().unwrap_or("TLS");
+    if let Some(error) = &tls.error {
+        return format!("{version} handshake -> {error}");
+    }
+    let kind = match tls.handshake {
+        Some(HandshakeKind::Full) => "full handshake",
+        Some(HandshakeKind::FullWithRetry) => "full handshake after a retry",
+        Some(HandshakeKind::Resumed) => "resumed",
+        None => "handshake",
+    };
+    match &tls.alpn {
+        Some(alpn) => format!("{version} {kind}, {alpn}"),
+        None => format!("{version} {kind}"),
     }
 }
 

@@ -46,6 +46,47 @@ pub struct HttpExchange {
     pub reused: bool,
 }
 
+/// How a TLS handshake went, as one side saw it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct TlsHandshake {
+    /// The version that was agreed on, such as `TLS 1.3`; absent where it did not come to that.
+    pub version: Option<String>,
+    /// The cipher suite, as IANA's registry names it.
+    pub cipher_suite: Option<String>,
+    /// The group of the key exchange, such as `X25519MLKEM768`; absent where there was none.
+    pub group: Option<String>,
+    /// How much of a handshake it was.
+    pub handshake: Option<HandshakeKind>,
+    /// The protocol that ALPN agreed on (RFC 7301), such as `http/1.1`.
+    pub alpn: Option<String>,
+    /// The name that the client asked for (SNI, RFC 6066 section 3).
+    pub server_name: Option<String>,
+    /// What went wrong, in a word or a few: `alert received: certificate expired`.
+    pub error: Option<String>,
+    /// When it began, in microseconds.
+    pub began_us: u64,
+    /// The socket's own address, where it is known.
+    #[cfg_attr(feature = "openapi", schema(value_type = Option<String>))]
+    pub local: Option<SocketAddr>,
+    /// The peer's address, where it is known.
+    #[cfg_attr(feature = "openapi", schema(value_type = Option<String>))]
+    pub peer: Option<SocketAddr>,
+}
+
+/// How much of a handshake it took.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub enum HandshakeKind {
+    /// All of it.
+    Full,
+    /// All of it, and one round trip more for a HelloRetryRequest (RFC 8446, section 4.1.4).
+    FullWithRetry,
+    /// Taken up from an earlier connection: a ticket, a session id, a PSK.
+    Resumed,
+}
+
 /// Where a program writes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

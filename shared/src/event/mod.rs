@@ -19,7 +19,7 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 pub use self::{
-    app::{Call, HttpExchange, OutputStream, ProcessState},
+    app::{Call, HandshakeKind, HttpExchange, OutputStream, ProcessState, TlsHandshake},
     hex::{from_hex, to_hex},
     packet::{Chunk, ChunkContent, FlowState, Origin, Packet, Role, TcpInfo},
     socket::{SocketSnapshot, TcpState, Timer, TimerKind},
@@ -277,6 +277,8 @@ pub enum Fact {
     Call(Call),
     /// An HTTP exchange ended, as the client saw it.
     Http(HttpExchange),
+    /// A TLS handshake ended, as one side saw it.
+    Tls(Box<TlsHandshake>),
     /// A program on a host wrote a line.
     Output {
         /// Where to.

@@ -4,7 +4,7 @@
 //! reason and the remedy, and said again at the end; under `--require-all` it is a failure. The
 //! very last line is `N passed, N failed, N skipped`.
 
-mod chromium;
+mod programs;
 mod report;
 mod stages;
 mod summary;
@@ -34,7 +34,8 @@ Options:
 Environment:
   CHROME          The Chromium to use instead of the one on PATH
   CHROMEDRIVER    The driver to use instead of the one on PATH
-Where neither is to be found, root on Debian gets the packages chromium and chromium-driver.
+  TSHARK          The tshark to use instead of the one on PATH, with editcap beside it
+Where they are not to be found, root on Debian gets the packages chromium, chromium-driver, tshark.
 
 Examples:
   cargo xtask test

@@ -13,7 +13,7 @@ use anyhow::{Context, Result};
 use serde_json::{Value, json};
 
 use super::{
-    chromium::{self, CHROMIUM, DRIVER},
+    programs::{self, CHROMIUM, DRIVER, TSHARK},
     report::{Ended, Missing, Report, compile},
     summary,
 };
@@ -32,6 +32,8 @@ const RUNNER: &str = "wasm-test-runner";
 /// Where tests in network namespaces are: every file there whose name begins with [`NET`].
 const SERVER_TESTS: &str = "server/tests";
 const NET: &str = "net";
+/// The tests among them that have captures read by tshark.
+const CAPTURES: &str = "export::";
 
 /// A part of everything that must pass.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -137,13 +139,33 @@ fn net(report: &mut Report) -> Result<Ended> {
     for name in targets {
         command.args(["--test", &name]);
     }
-    report.tests(command)?;
-    Ok(Ended::Ran)
+    match programs::find(TSHARK) {
+        Ok(tshark) => {
+            command.env("TSHARK", tshark);
+            report.tests(command)?;
+            Ok(Ended::Ran)
+        }
+        Err(reason) => {
+            command.args(["--", "--skip", CAPTURES]);
+            report.tests(command)?;
+            let source = settings::root()
+                .join(SERVER_TESTS)
+                .join(NET)
+                .join("export.rs");
+            let source = fs::read_to_string(&source)
+                .with_context(|| format!("read {}", source.display()))?;
+            Ok(Ended::Skipped(Missing {
+                reason,
+                remedy: "install Wireshark's tshark, or name it in TSHARK".to_owned(),
+                tests: summary::tests_in(&source),
+            }))
+        }
+    }
 }
 
 fn wasm(report: &mut Report) -> Result<Ended> {
     let folder = settings::root().join("web/tests");
-    let (chromium, driver) = match (chromium::find(CHROMIUM), chromium::find(DRIVER)) {
+    let (chromium, driver) = match (programs::find(CHROMIUM), programs::find(DRIVER)) {
         (Ok(chromium), Ok(driver)) => (chromium, driver),
         (Err(reason), _) | (_, Err(reason)) => return Ok(no_browser(reason, count(&folder, ""))),
     };
@@ -180,7 +202,7 @@ fn wasm(report: &mut Report) -> Result<Ended> {
 
 fn browser(report: &mut Report) -> Result<Ended> {
     let tests = count(&settings::root().join("xtask/browser-tests/tests"), "");
-    let chromium = match chromium::find(CHROMIUM) {
+    let chromium = match programs::find(CHROMIUM) {
         Ok(chromium) => chromium,
         Err(reason) => return Ok(no_browser(reason, tests)),
     };
@@ -201,7 +223,7 @@ fn browser(report: &mut Report) -> Result<Ended> {
 /// # Errors
 /// Says what is missing or which step failed.
 pub(crate) fn screenshots() -> Result<ExitCode> {
-    let chromium = chromium::find(CHROMIUM).map_err(anyhow::Error::msg)?;
+    let chromium = programs::find(CHROMIUM).map_err(anyhow::Error::msg)?;
     let dist = web::build(&mut Steps::new(web::STEPS))?;
     let server = server(Some(&dist))?;
     let mut command = cargo_with(&[

@@ -16,7 +16,8 @@ mod block;
 mod notes;
 
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::{HashMap, HashSet, VecDeque},
+    hash::{DefaultHasher, Hash, Hasher},
     io::{self, Write},
     mem,
     net::Ipv4Addr,
@@ -54,6 +55,8 @@ pub(super) struct Pcapng {
     notes: Notes,
     /// Key log lines that are not written yet.
     secrets: String,
+    /// Hashes of the lines that were taken.
+    told: HashSet<u64>,
     latest_us: u64,
 }
 
@@ -97,8 +100,19 @@ impl Pcapng {
             fates: HashMap::new(),
             notes: Notes::default(),
             secrets: String::new(),
+            told: HashSet::new(),
             latest_us: 0,
         })
+    }
+
+    /// Both sides of a connection tell the same secrets; once is enough.
+    fn secret(&mut self, line: &str) {
+        let mut hasher = DefaultHasher::new();
+        line.hash(&mut hasher);
+        if self.told.insert(hasher.finish()) {
+            self.secrets.push_str(line.trim_end());
+            self.secrets.push('\n');
+        }
     }
 
     fn departed(&mut self, at_us: u64, packet: &Packet) {
@@ -255,10 +269,7 @@ impl Exporter for Pcapng {
                 reason,
                 place,
             } => self.dropped(event.at_us, *id, rule, reason, *place),
-            Fact::Secret { line } => {
-                self.secrets.push_str(line.trim_end());
-                self.secrets.push('\n');
-            }
+            Fact::Secret { line } => self.secret(line),
             _ => self.notes.take(event),
         }
         Ok(self.release(out)?)

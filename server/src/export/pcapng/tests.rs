@@ -205,13 +205,15 @@ fn what_the_wire_made_is_seen_by_its_receiver_alone() {
 #[test]
 fn secrets_stand_before_the_packets_that_need_them() {
     let line = "CLIENT_RANDOM 00 11";
-    let secret = Fact::Secret {
-        line: line.to_owned(),
+    let secret = |at_us, host| {
+        let line = line.to_owned();
+        (at_us, Observer::App(host), Fact::Secret { line })
     };
     let blocks = export(vec![
         (0, Observer::Wire, Fact::PacketDeparted(packet(0, "45"))),
         (90, Observer::Wire, Fact::PacketArrived { id: 0 }),
-        (95, Observer::App(HostName::Server), secret),
+        secret(95, HostName::Server),
+        secret(97, HostName::Client),
         (99, Observer::Wire, Fact::PacketDeparted(packet(1, "46"))),
         (120, Observer::Wire, Fact::PacketArrived { id: 1 }),
     ]);
@@ -222,6 +224,8 @@ fn secrets_stand_before_the_packets_that_need_them() {
     assert_eq!(u32_at(body, 0).to_be_bytes(), *b"TLSK");
     assert_eq!(u32_at(body, 4) as usize, line.len() + 1);
     assert!(body[8..].starts_with(b"CLIENT_RANDOM 00 11\n"));
+    let blocks = blocks.iter().filter(|b| b.0 == SECRETS);
+    assert_eq!(blocks.count(), 1, "both sides tell the same");
 }
 
 #[test]

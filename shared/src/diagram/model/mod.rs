@@ -179,7 +179,8 @@ impl Model {
             Fact::Rule {
                 rule, from, active, ..
             } => self.notes.wire(seq, at_us, rule, *from, *active),
-            fact @ (Fact::Output { .. }
+            fact @ (Fact::Tls(_)
+            | Fact::Output { .. }
             | Fact::Process { .. }
             | Fact::Power { .. }
             | Fact::Flow { .. }) => {

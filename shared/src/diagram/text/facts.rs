@@ -40,6 +40,7 @@ impl TextDiagram {
             }
             Fact::Call(_)
             | Fact::Http(_)
+            | Fact::Tls(_)
             | Fact::Output { .. }
             | Fact::Process { .. }
             | Fact::Power { .. }

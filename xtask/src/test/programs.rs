@@ -1,4 +1,5 @@
-//! Finds a Chromium and its driver, or fetches them.
+//! Finds the programs that stages need (a Chromium and its driver, Wireshark's tshark), or fetches
+//! them.
 
 use std::{
     path::{Path, PathBuf},
@@ -41,6 +42,14 @@ pub(crate) const DRIVER: Wanted = Wanted {
     names: &["chromedriver"],
     places: &["/usr/lib/chromium/chromedriver"],
     package: "chromium-driver",
+};
+
+/// What reads captures; its package brings `editcap`, too.
+pub(crate) const TSHARK: Wanted = Wanted {
+    variable: "TSHARK",
+    names: &["tshark"],
+    places: &[],
+    package: "tshark",
 };
 
 /// Finds the program: the one that its variable names, else the one on PATH, else, for root on
