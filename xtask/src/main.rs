@@ -1,9 +1,10 @@
 //! Linger's own tasks, run as `cargo xtask TASK`.
 //!
 //! `play` goes from a fresh clone to a running playground, `web` builds the front-end alone,
-//! `test` runs everything that must pass, `screenshots` renews the pictures of the page. None of
-//! them needs Trunk, Node or Python.
+//! `test` runs everything that must pass, `bench` the benchmarks, `screenshots` renews the pictures
+//! of the page. None of them needs Trunk, Node or Python.
 
+mod bench;
 mod cargo;
 mod compress;
 mod page;
@@ -27,6 +28,7 @@ Tasks:
   play [--open] [--listen ADDR]    Build everything and start the playground
   web                              Build the front-end alone, into target/web/dist
   test [STAGE]... [--require-all]  Run everything that must pass, or some stages of it
+  bench [NAME]...                  Run the benchmarks, or some of them
   screenshots                      Renew the pictures in docs/screenshots
 
 `cargo xtask TASK --help` tells more.
@@ -80,6 +82,7 @@ fn run(arguments: &[String]) -> Result<ExitCode> {
         "play" if wants_help => print!("{PLAY_HELP}"),
         "web" if wants_help => print!("{WEB_HELP}"),
         "test" if wants_help => print!("{}", test::HELP),
+        "bench" if wants_help => print!("{}", bench::HELP),
         "play" => return play::play(play_options(rest)?),
         "web" => {
             if let Some(other) = rest.first() {
@@ -87,12 +90,13 @@ fn run(arguments: &[String]) -> Result<ExitCode> {
             }
             web::build(&mut progress::Steps::new(web::STEPS))?;
         }
+        "bench" => return bench::run(rest),
         "test" => return test::run(test::Options::parse(rest)?),
         "screenshots" => return test::screenshots(),
         // What `play --open` starts beside itself.
         play::HELPER => return play::pass_on_and_open(),
         other => {
-            bail!("`{other}` is no task; it is one of play, web, test, screenshots");
+            bail!("`{other}` is no task; it is one of play, web, test, bench, screenshots");
         }
     }
     Ok(ExitCode::SUCCESS)
