@@ -14,8 +14,9 @@ use serde::{
 use thiserror::Error;
 
 use super::{
-    Call, Chunk, ChunkContent, Event, Fact, HostName, HttpExchange, Measurement, Observer, Origin,
-    OutputStream, Packet, ProcessState, SocketSnapshot, TcpInfo, TcpState, Timer, Verdict,
+    Call, Chunk, ChunkContent, Event, Fact, HandshakeKind, HostName, HttpExchange, Measurement,
+    Observer, Origin, OutputStream, Packet, ProcessState, SocketSnapshot, TcpInfo, TcpState, Timer,
+    TlsHandshake, Verdict,
 };
 
 /// An object that is no event.
@@ -45,6 +46,7 @@ macro_rules! flat {
 
 flat! {
     active: bool,
+    alpn: String,
     args: String,
     backoff: u8,
     became: ProcessState,
@@ -56,6 +58,7 @@ flat! {
     bytes_acked: u64,
     bytes_received: u64,
     call: String,
+    cipher_suite: String,
     connection: u32,
     content: ChunkContent,
     counts: BTreeMap<String, u64>,
@@ -65,6 +68,8 @@ flat! {
     errno: String,
     error: String,
     from: HostName,
+    group: String,
+    handshake: HandshakeKind,
     host: HostName,
     how: String,
     id: u64,
@@ -85,6 +90,7 @@ flat! {
     orphan: bool,
     outcomes: BTreeMap<String, String>,
     outside: SocketAddr,
+    peer: SocketAddr,
     pid: u32,
     place: f64,
     predicted_at_us: u64,
@@ -103,6 +109,7 @@ flat! {
     rtt_us: u32,
     rule: String,
     send_queue: u32,
+    server_name: String,
     ssthresh: u32,
     state: String,
     status: u16,
@@ -113,6 +120,7 @@ flat! {
     timer: Timer,
     title: String,
     to: HostName,
+    version: String,
 }
 
 impl TryFrom<Flat> for Event {
@@ -215,6 +223,18 @@ impl Flat {
                 local: self.local,
                 reused: need!(self.reused),
             }),
+            "tls" => Fact::Tls(Box::new(TlsHandshake {
+                version: self.version,
+                cipher_suite: self.cipher_suite,
+                group: self.group,
+                handshake: self.handshake,
+                alpn: self.alpn,
+                server_name: self.server_name,
+                error: self.error,
+                began_us: need!(self.began_us),
+                local: self.local,
+                peer: self.peer,
+            })),
             "output" => Fact::Output {
                 stream: need!(self.stream),
                 text: need!(self.text),
@@ -401,6 +421,18 @@ mod tests {
                 local: Some(address(1)),
                 reused: true,
             }),
+            Fact::Tls(Box::new(TlsHandshake {
+                version: Some(text()),
+                cipher_suite: Some(text()),
+                group: Some(text()),
+                handshake: Some(HandshakeKind::Resumed),
+                alpn: Some(text()),
+                server_name: Some(text()),
+                error: Some(text()),
+                began_us: 1,
+                local: Some(address(1)),
+                peer: Some(address(2)),
+            })),
             Fact::Output {
                 stream: OutputStream::Stderr,
                 text: text(),
@@ -472,6 +504,7 @@ mod tests {
                 | Fact::SocketGone { .. }
                 | Fact::Call(_)
                 | Fact::Http(_)
+                | Fact::Tls(_)
                 | Fact::Output { .. }
                 | Fact::Process { .. }
                 | Fact::Power { .. }
