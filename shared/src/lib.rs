@@ -10,5 +10,6 @@ pub mod event;
 pub mod experiment;
 pub mod link;
 pub mod protocol;
+pub mod rule;
 pub mod theory;
 pub mod units;

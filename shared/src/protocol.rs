@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     event::{Event, Header, HostName, Mode},
     experiment::{Descriptor, Param, Preset, Reference, Value},
+    rule::RuleSpec,
 };
 
 /// Changes whenever a message or an event changes in a way that an older reader would misread.
@@ -103,7 +104,7 @@ pub struct RunInfo {
 }
 
 /// `POST /api/runs/{id}/actions`: what a viewer may do to a live run.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "action", rename_all = "snake_case", deny_unknown_fields)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub enum Action {
@@ -113,8 +114,18 @@ pub enum Action {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         from: Option<HostName>,
     },
-    /// Undo every cut that a user made.
+    /// Undo everything that a user did to the wire: cuts and armed rules.
     Heal,
+    /// Arm a rule of the wire.
+    Arm {
+        /// What it looks for and does.
+        rule: RuleSpec,
+    },
+    /// Disarm a rule that a user armed.
+    Disarm {
+        /// Its name, as its `rule` event has it.
+        rule: String,
+    },
 }
 
 /// What the server sends on the event stream.

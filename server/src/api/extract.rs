@@ -8,8 +8,8 @@ use axum::{
     },
     http::{header, request::Parts},
 };
-use linger_shared::protocol::RunRequest;
-use serde::de::DeserializeOwned;
+use linger_shared::protocol::{Action, RunRequest};
+use serde::de::{DeserializeOwned, Error as _};
 use serde_json::Value as Json;
 
 use super::{BODY_LIMIT, problem::ApiError};
@@ -76,9 +76,13 @@ pub(super) trait FromJson: Sized {
     fn from_json(json: Json) -> Result<Self, serde_json::Error>;
 }
 
-impl FromJson for linger_shared::protocol::Action {
+impl FromJson for Action {
     fn from_json(json: Json) -> Result<Self, serde_json::Error> {
-        serde_json::from_value(json)
+        let action = serde_json::from_value(json)?;
+        if let Action::Arm { rule } = &action {
+            rule.check().map_err(serde_json::Error::custom)?;
+        }
+        Ok(action)
     }
 }
 

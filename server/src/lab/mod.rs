@@ -20,6 +20,7 @@ use linger_shared::{
     experiment::{Descriptor, Params},
     link::{Conditions, LinkInfo},
     protocol::{Action, PROTOCOL_VERSION},
+    rule::RuleSpec,
 };
 use tokio::{net::TcpStream, sync::watch};
 
@@ -31,7 +32,7 @@ pub use self::{
 use crate::{
     hosts::{self, Tables},
     journal::Journal,
-    wire::{Cut, Rules},
+    wire::{Armed, Cut, Rules},
 };
 
 /// What a run is to be.
@@ -199,17 +200,15 @@ impl Controls {
     /// # Errors
     /// Why the run cannot do it, in words.
     pub fn act(&self, action: Action) -> Result<(), String> {
+        let rules = &self.rules;
         match action {
-            Action::Cut { from: None } => self
-                .rules
-                .cut_for_user(&[HostName::Client, HostName::Server]),
-            Action::Cut {
-                from: Some(HostName::Proxy),
-            } => return Err("this run has no proxy".to_owned()),
-            Action::Cut { from: Some(host) } => self.rules.cut_for_user(&[host]),
-            Action::Heal => self.rules.heal_users(),
+            Action::Cut { from: None } => rules.cut_for_user(&rules.hosts()),
+            Action::Cut { from: Some(host) } => rules.cut_for_user(&[host]),
+            Action::Heal => rules.heal_users(),
+            Action::Arm { rule } => rules.arm_for_user(rule).map(drop),
+            Action::Disarm { rule } => rules.disarm_for_user(&rule),
         }
-        Ok(())
+        .map_err(|error| error.to_string())
     }
 }
 
@@ -230,6 +229,13 @@ impl Lab {
             Arc::clone(&rules),
         )
         .await?;
+        if setup.mode == Mode::Packets {
+            let hosts = ground.hosts();
+            let hosts = hosts
+                .iter()
+                .filter_map(|host| Some((host.name, host.address.parse().ok()?)));
+            rules.joins(hosts.collect());
+        }
         let header = Header {
             hosts: ground.hosts(),
             links: match setup.mode {
@@ -318,6 +324,17 @@ impl Lab {
     /// Drops every packet from these hosts, silently, until the returned guard is dropped.
     pub fn cut(&self, from: &[HostName]) -> Cut {
         self.rules.cut(from)
+    }
+
+    /// Arms a rule of the wire until the returned guard is dropped.
+    ///
+    /// # Errors
+    /// [`LabError::Unmet`] where the rule cannot be armed: over a relay, or out of bounds.
+    pub fn arm(&self, rule: RuleSpec) -> Result<Armed, LabError> {
+        let told = rule.to_text();
+        self.rules
+            .arm(rule)
+            .map_err(|error| LabError::Unmet(format!("cannot arm `{told}`: {error}")))
     }
 
     /// Begins a part of the experiment.

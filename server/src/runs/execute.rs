@@ -147,7 +147,7 @@ fn conclude(ending: Ending, disturbed: bool) -> (RunState, Option<Fact>) {
         Ending::Script(Err(error @ LabError::Application { .. })) if disturbed => (
             RunState::Finished,
             Some(Fact::Remark {
-                text: format!("The path was cut by hand, and {error}: the script ends here."),
+                text: format!("The path was disturbed by hand, and {error}: the script ends here."),
             }),
         ),
         Ending::Script(Err(error)) => (

@@ -14,5 +14,5 @@ mod rules;
 pub use self::hub::{Joining, LinkEnder, LinkError, PacketLink, Port};
 pub use self::{
     relay::Relay,
-    rules::{Answer, Cut, Fate, Judgement, Passing, Rewritten, Rules},
+    rules::{Answer, ArmError, Armed, Cut, Fate, Judgement, Passing, Rewritten, Rules},
 };

@@ -1,111 +1,87 @@
 //! The one door through which faults enter: a rule sees a packet and decides its fate.
+//!
+//! A packet passes the cuts first, then the armed rules in the order in which they were armed, then
+//! the middlebox. Whoever drops it ends its way; delays add up; answers go out beside each other.
+//! Scripts and users arm rules, each their own: what a script has armed, no user takes back.
+//!
+//! Rules decide, and say when they are armed and disarmed. Carrying out what they decide is the
+//! hub's business.
+
+mod armed;
+mod judgement;
 
 use std::{
-    borrow::Cow,
+    net::Ipv4Addr,
     sync::{
-        Arc, Mutex, OnceLock, PoisonError,
+        Arc, Mutex, MutexGuard, OnceLock, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
-    time::{Duration, Instant},
+    time::Instant,
 };
 
-use linger_shared::event::{Fact, HostName, Observer};
+use linger_shared::{
+    dissect::ipv4::Ipv4,
+    event::{Fact, HostName, Observer},
+    rule::{Act, RuleError, RuleSpec},
+};
+use thiserror::Error;
 use tokio::sync::watch;
 
+use self::armed::{ArmedRule, PLACE, Sight};
+pub use self::judgement::{Answer, Fate, Judgement, Passing, Rewritten};
 use crate::journal::Journal;
 
-/// A packet that asks for its fate.
-pub struct Passing<'a> {
-    /// Its id in the record.
-    pub id: u64,
-    /// The host that it leaves.
-    pub from: HostName,
-    /// The packet, from its IP header on.
-    pub bytes: &'a [u8],
-    /// When it leaves.
-    pub departed: Instant,
-}
+/// How many rules users may have armed at once: each one costs every packet a look.
+const MOST_ARMED: usize = 32;
 
-/// What the rules make of a packet.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Judgement {
-    /// Whether it goes on.
-    pub fate: Fate,
-    /// What it is turned into on its way; its destination is read from this form.
-    pub rewritten: Option<Rewritten>,
-    /// How much longer than its link says it is on its way.
-    pub delay: Duration,
-    /// What is sent because of it, as soon as it is at the place where they set out.
-    pub answers: Vec<Answer>,
+/// Why a rule was not armed or disarmed, or nothing was healed.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum ArmError {
+    /// A value is out of its bounds.
+    #[error(transparent)]
+    Bounds(#[from] RuleError),
+    /// The run has no packets.
+    #[error(
+        "this run goes over a relay, which carries byte streams, and a rule looks at packets: only \
+         cut and heal work here"
+    )]
+    Relay,
+    /// The rule speaks of a host that the run does not have.
+    #[error("this run has no {0}")]
+    NoSuchHost(HostName),
+    /// The name is taken.
+    #[error("a rule named `{0}` is armed already")]
+    Taken(String),
+    /// Too many are armed.
+    #[error("{MOST_ARMED} rules are armed already, and no more may be: disarm one first")]
+    TooMany,
+    /// No rule has that name.
+    #[error("no rule named `{0}` is armed")]
+    Unknown(String),
+    /// It is not the user's to take back.
+    #[error("{0} was armed by the experiment's script, which alone takes it back")]
+    NotYours(String),
 }
-
-/// A packet as a middlebox passes it on.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Rewritten {
-    /// The packet with its checksums mended.
-    pub bytes: Box<[u8]>,
-    /// Whether this form, and not the one that was sent, is what the connection's opener knows.
-    pub inside: bool,
-}
-
-/// A packet that the wire makes in a host's name.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Answer {
-    /// In whose name it is sent.
-    pub from: HostName,
-    /// Who gets it.
-    pub to: HostName,
-    /// The packet as it leaves, checksums included.
-    pub bytes: Box<[u8]>,
-    /// What a middlebox turns it into on its way, as [`Judgement::rewritten`].
-    pub rewritten: Option<Rewritten>,
-    /// The name of the rule that made it.
-    pub rule: Cow<'static, str>,
-    /// Where on the way from `from` to `to` it sets out: 0 at `from`, 1 at `to`.
-    pub place: f64,
-}
-
-impl Judgement {
-    /// The packet goes on as it is.
-    pub fn deliver() -> Self {
-        Self {
-            fate: Fate::Deliver,
-            rewritten: None,
-            delay: Duration::ZERO,
-            answers: Vec::new(),
-        }
-    }
-}
-
-/// What becomes of a packet.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Fate {
-    /// It goes on.
-    Deliver,
-    /// It disappears on its way, without a word to either side.
-    Drop {
-        /// The rule's name.
-        rule: Cow<'static, str>,
-        /// Why, in a word or two.
-        reason: Cow<'static, str>,
-        /// Where on its way: 0 at the sender, 1 at the receiver.
-        place: f64,
-    },
-}
-
-/// Where on the way a cut is: half-way, so that a drop is seen apart from both hosts.
-const CUT_PLACE: f64 = 0.5;
 
 /// The armed rules of a wire.
 pub struct Rules {
     journal: Arc<Journal>,
-    cuts: Mutex<Vec<ArmedCut>>,
-    /// Whether any rule is armed: what the packet path looks at first.
+    state: Mutex<State>,
+    /// Whether anything is armed: what the packet path looks at first.
     any: AtomicBool,
     disturbed: AtomicBool,
     changed: watch::Sender<()>,
+    hosts: OnceLock<Vec<(HostName, Ipv4Addr)>>,
     /// What makes the hub ask for the deadline anew, once there is one.
     waker: OnceLock<Box<dyn Fn() + Send + Sync>>,
+}
+
+#[derive(Default)]
+struct State {
+    cuts: Vec<ArmedCut>,
+    rules: Vec<ArmedRule>,
+    next_id: u64,
+    next_name: u32,
 }
 
 struct ArmedCut {
@@ -114,17 +90,43 @@ struct ArmedCut {
     by: &'static str,
 }
 
+impl State {
+    fn id(&mut self) -> u64 {
+        self.next_id += 1;
+        self.next_id
+    }
+
+    fn is_cut(&self, from: HostName) -> bool {
+        self.cuts.iter().any(|cut| cut.from == from)
+    }
+}
+
 impl Rules {
     /// A wire that delivers everything.
     pub fn new(journal: Arc<Journal>) -> Arc<Self> {
         Arc::new(Self {
             journal,
-            cuts: Mutex::new(Vec::new()),
+            state: Mutex::default(),
             any: AtomicBool::new(false),
             disturbed: AtomicBool::new(false),
             changed: watch::Sender::new(()),
+            hosts: OnceLock::new(),
             waker: OnceLock::new(),
         })
+    }
+
+    /// Tells which hosts the wire joins by packets. Before that, only cuts work.
+    pub fn joins(&self, hosts: Vec<(HostName, Ipv4Addr)>) {
+        // A wire joins its hosts once.
+        let _ = self.hosts.set(hosts);
+    }
+
+    /// The hosts of the run.
+    pub fn hosts(&self) -> Vec<HostName> {
+        match self.hosts.get() {
+            Some(hosts) => hosts.iter().map(|(name, _)| *name).collect(),
+            None => vec![HostName::Client, HostName::Server],
+        }
     }
 
     /// What to call when [`Rules::deadline`] may have become an earlier one otherwise than within
@@ -142,14 +144,49 @@ impl Rules {
     /// What becomes of a packet that leaves a host now.
     pub fn judge(&self, packet: &Passing<'_>) -> Judgement {
         let mut judgement = Judgement::deliver();
-        if self.any.load(Ordering::Acquire) && self.is_cut(packet.from) {
+        if !self.any.load(Ordering::Acquire) {
+            return judgement;
+        }
+        let mut state = self.state();
+        if state.is_cut(packet.from) {
             judgement.fate = Fate::Drop {
                 rule: "cut".into(),
                 reason: "cut".into(),
-                place: CUT_PLACE,
+                place: PLACE,
             };
+            return judgement;
+        }
+        let mut spent = Vec::new();
+        if !state.rules.is_empty() {
+            let sight = Sight::of(packet, self.receiver(packet.bytes));
+            for rule in &mut state.rules {
+                rule.judge(&sight, &mut judgement);
+                if judgement.fate != Fate::Deliver {
+                    break;
+                }
+            }
+            if state.rules.iter().any(ArmedRule::is_spent) {
+                spent = state.rules.extract_if(.., |rule| rule.is_spent()).collect();
+                self.recount(&state);
+            }
+        }
+        // What is cut off from its receiver does not reach it, whoever made it.
+        judgement
+            .answers
+            .retain(|answer| !state.is_cut(answer.from));
+        drop(state);
+        for rule in &spent {
+            self.tell_rule(rule, false);
         }
         judgement
+    }
+
+    /// Whom a packet goes to, where that is a host of the run.
+    fn receiver(&self, bytes: &[u8]) -> Option<HostName> {
+        let address = Ipv4::parse(bytes).ok()?.dst;
+        let hosts = self.hosts.get()?;
+        let found = hosts.iter().find(|(_, known)| *known == address)?;
+        Some(found.0)
     }
 
     /// When a rule next has something to send or to say without being asked, if one has.
@@ -167,7 +204,7 @@ impl Rules {
     /// a relay waits.
     pub async fn passable(&self, from: HostName) {
         let mut changed = self.changed.subscribe();
-        while self.is_cut(from) {
+        while self.state().is_cut(from) {
             if changed.changed().await.is_err() {
                 return;
             }
@@ -176,7 +213,10 @@ impl Rules {
 
     /// Drops every packet that the given hosts send, silently, until the cut is healed or dropped.
     pub fn cut(self: &Arc<Self>, from: &[HostName]) -> Cut {
-        let ids = from.iter().map(|&host| self.arm(host, "script")).collect();
+        let ids = from
+            .iter()
+            .map(|&host| self.arm_cut(host, "script"))
+            .collect();
         Cut {
             rules: Arc::clone(self),
             ids,
@@ -184,70 +224,208 @@ impl Rules {
     }
 
     /// A cut on a user's behalf: it lasts until [`Rules::heal_users`].
-    pub fn cut_for_user(&self, from: &[HostName]) {
+    ///
+    /// # Errors
+    /// [`ArmError::NoSuchHost`]; nothing is cut then.
+    pub fn cut_for_user(&self, from: &[HostName]) -> Result<(), ArmError> {
+        let hosts = self.hosts();
+        if let Some(stranger) = from.iter().find(|host| !hosts.contains(host)) {
+            return Err(ArmError::NoSuchHost(*stranger));
+        }
         self.disturbed.store(true, Ordering::Release);
         for &host in from {
             let cut_already = |cut: &ArmedCut| cut.by == "user" && cut.from == host;
-            if !self.cuts().iter().any(cut_already) {
-                self.arm(host, "user");
+            if !self.state().cuts.iter().any(cut_already) {
+                self.arm_cut(host, "user");
             }
         }
+        Ok(())
     }
 
-    /// Whether a user has cut anything, now or before: what applications saw may be due to that.
+    /// Arms a rule until the returned guard is dropped.
+    ///
+    /// # Errors
+    /// [`ArmError`] says why it cannot be armed.
+    pub fn arm(self: &Arc<Self>, spec: RuleSpec) -> Result<Armed, ArmError> {
+        let (id, name) = self.arm_rule(spec, "script")?;
+        Ok(Armed {
+            rules: Arc::clone(self),
+            id,
+            name,
+            stays: false,
+        })
+    }
+
+    /// Arms a rule on a user's behalf, and gives the name that it has.
+    ///
+    /// # Errors
+    /// [`ArmError`] says why it cannot be armed.
+    pub fn arm_for_user(&self, spec: RuleSpec) -> Result<String, ArmError> {
+        let (_, name) = self.arm_rule(spec, "user")?;
+        self.disturbed.store(true, Ordering::Release);
+        Ok(name)
+    }
+
+    /// Disarms a rule that a user armed.
+    ///
+    /// # Errors
+    /// [`ArmError`] where there is no such rule, or a script has armed it.
+    pub fn disarm_for_user(&self, name: &str) -> Result<(), ArmError> {
+        let state = self.state();
+        let rule = state
+            .rules
+            .iter()
+            .find(|rule| rule.spec.name == name)
+            .ok_or_else(|| ArmError::Unknown(name.to_owned()))?;
+        if rule.by != "user" {
+            return Err(ArmError::NotYours(format!("the rule `{name}`")));
+        }
+        let id = rule.id;
+        drop(state);
+        self.disarm(|_| false, |rule| rule.id == id);
+        Ok(())
+    }
+
+    /// Whether a user has done anything to the wire, now or before: what applications saw may be
+    /// due to that.
     pub fn disturbed(&self) -> bool {
         self.disturbed.load(Ordering::Acquire)
     }
 
-    /// Takes back every cut that a user made.
-    pub fn heal_users(&self) {
-        self.disarm(|cut| cut.by == "user");
+    /// Takes back everything that users did to the wire.
+    ///
+    /// # Errors
+    /// [`ArmError::NotYours`] where only what the script did is there to be taken back.
+    pub fn heal_users(&self) -> Result<(), ArmError> {
+        let state = self.state();
+        let yours = state.cuts.iter().any(|cut| cut.by == "user")
+            || state.rules.iter().any(|rule| rule.by == "user");
+        let cuts = state
+            .cuts
+            .iter()
+            .map(|cut| format!("the cut of what the {} sends", cut.from));
+        let rules = state
+            .rules
+            .iter()
+            .map(|rule| format!("the rule `{}`", rule.spec.name));
+        let theirs: Vec<String> = cuts.chain(rules).collect();
+        drop(state);
+        if yours || theirs.is_empty() {
+            self.disarm(|cut| cut.by == "user", |rule| rule.by == "user");
+            return Ok(());
+        }
+        Err(ArmError::NotYours(theirs.join(" and ")))
     }
 
-    fn is_cut(&self, from: HostName) -> bool {
-        self.cuts().iter().any(|cut| cut.from == from)
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn cuts(&self) -> std::sync::MutexGuard<'_, Vec<ArmedCut>> {
-        self.cuts.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Notes whether anything is armed. The state is locked by the caller, so that nobody's change
+    /// is lost.
+    fn recount(&self, state: &State) {
+        let any = !(state.cuts.is_empty() && state.rules.is_empty());
+        self.any.store(any, Ordering::Release);
     }
 
-    fn arm(&self, from: HostName, by: &'static str) -> u64 {
-        let mut cuts = self.cuts();
-        let id = cuts.iter().map(|cut| cut.id + 1).max().unwrap_or(0);
-        cuts.push(ArmedCut { id, from, by });
-        self.any.store(true, Ordering::Release);
-        drop(cuts);
-        self.tell(from, by, true);
+    fn arm_cut(&self, from: HostName, by: &'static str) -> u64 {
+        let mut state = self.state();
+        let id = state.id();
+        state.cuts.push(ArmedCut { id, from, by });
+        self.recount(&state);
+        drop(state);
+        self.tell("cut", from, by, true, "");
         id
     }
 
-    fn disarm(&self, which: impl Fn(&ArmedCut) -> bool) {
-        let mut cuts = self.cuts();
-        let (gone, left): (Vec<_>, Vec<_>) = std::mem::take(&mut *cuts)
-            .into_iter()
-            .partition(|cut| which(cut));
-        self.any.store(!left.is_empty(), Ordering::Release);
-        *cuts = left;
-        drop(cuts);
-        for cut in gone {
-            self.tell(cut.from, cut.by, false);
+    fn arm_rule(&self, mut spec: RuleSpec, by: &'static str) -> Result<(u64, String), ArmError> {
+        let hosts = self.hosts.get().ok_or(ArmError::Relay)?;
+        spec.check()?;
+        for host in [spec.matches.from, spec.matches.to].into_iter().flatten() {
+            if !hosts.iter().any(|(known, _)| *known == host) {
+                return Err(ArmError::NoSuchHost(host));
+            }
+        }
+        let mut state = self.state();
+        let users = state.rules.iter().filter(|rule| rule.by == "user").count();
+        if by == "user" && users >= MOST_ARMED {
+            return Err(ArmError::TooMany);
+        }
+        if spec.name.is_empty() {
+            spec.name = state.find_name(&spec.act);
+        } else if spec.name == "cut" || state.has_named(&spec.name) {
+            return Err(ArmError::Taken(spec.name));
+        }
+        let (id, name) = (state.id(), spec.name.clone());
+        // Told while the state is locked: it may act, and say that it has, at any moment from now.
+        let rule = ArmedRule::new(id, by, spec);
+        self.tell_rule(&rule, true);
+        state.rules.push(rule);
+        self.recount(&state);
+        Ok((id, name))
+    }
+
+    fn disarm(&self, cuts: impl Fn(&ArmedCut) -> bool, rules: impl Fn(&ArmedRule) -> bool) {
+        let mut state = self.state();
+        let healed: Vec<_> = state.cuts.extract_if(.., |cut| cuts(cut)).collect();
+        let disarmed: Vec<_> = state.rules.extract_if(.., |rule| rules(rule)).collect();
+        self.recount(&state);
+        drop(state);
+        for cut in healed {
+            self.tell("cut", cut.from, cut.by, false, "");
+        }
+        for rule in disarmed {
+            self.tell_rule(&rule, false);
         }
     }
 
-    fn tell(&self, from: HostName, by: &str, active: bool) {
+    /// One event for each host whose packets a rule concerns.
+    fn tell_rule(&self, rule: &ArmedRule, active: bool) {
+        let detail = rule.spec.to_string();
+        let matches = &rule.spec.matches;
+        for host in self.hosts() {
+            if matches.from.is_none_or(|from| from == host) && matches.to != Some(host) {
+                self.tell(&rule.spec.name, host, rule.by, active, &detail);
+            }
+        }
+    }
+
+    fn tell(&self, rule: &str, from: HostName, by: &str, active: bool, detail: &str) {
         self.changed.send_replace(());
         self.wake();
         self.journal.record(
             Observer::Wire,
             Fact::Rule {
-                rule: "cut".to_owned(),
+                rule: rule.to_owned(),
                 from,
                 active,
                 by: by.to_owned(),
-                detail: String::new(),
+                detail: detail.to_owned(),
             },
         );
+    }
+}
+
+impl State {
+    fn has_named(&self, name: &str) -> bool {
+        self.rules.iter().any(|rule| rule.spec.name == name)
+    }
+
+    /// A name that says what a rule does, and that no other has or had.
+    fn find_name(&mut self, act: &Act) -> String {
+        let kind = match act {
+            Act::Drop {} => "drop",
+            Act::Reject { .. } => "reject",
+            Act::Answer { .. } => "answer",
+            Act::Delay { .. } => "delay",
+        };
+        loop {
+            self.next_name += 1;
+            let name = format!("{kind}-{}", self.next_name);
+            if !self.has_named(&name) {
+                return name;
+            }
+        }
     }
 }
 
@@ -267,26 +445,111 @@ impl Cut {
 
 impl Drop for Cut {
     fn drop(&mut self) {
-        self.rules.disarm(|cut| self.ids.contains(&cut.id));
+        self.rules
+            .disarm(|cut| self.ids.contains(&cut.id), |_| false);
+    }
+}
+
+/// A rule that a script armed. Dropping it disarms the rule, if it has not done so itself.
+#[must_use = "a rule whose guard is dropped is disarmed"]
+pub struct Armed {
+    rules: Arc<Rules>,
+    id: u64,
+    name: String,
+    stays: bool,
+}
+
+impl Armed {
+    /// The rule's name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Leaves the rule armed for the rest of the run.
+    pub fn stay(mut self) {
+        self.stays = true;
+    }
+}
+
+impl Drop for Armed {
+    fn drop(&mut self) {
+        if !self.stays {
+            self.rules.disarm(|_| false, |rule| rule.id == self.id);
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::net::SocketAddrV4;
+
+    use linger_shared::dissect::tcp::Flags;
+
     use super::*;
+    use crate::{
+        journal::What,
+        wire::craft::{Draft, Segment},
+    };
+
+    const CLIENT: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
+    const SERVER: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 1);
 
     fn rules() -> Arc<Rules> {
-        Rules::new(Arc::new(Journal::new()))
+        let rules = Rules::new(Arc::new(Journal::new()));
+        rules.joins(vec![(HostName::Client, CLIENT), (HostName::Server, SERVER)]);
+        rules
+    }
+
+    fn spec(text: &str) -> RuleSpec {
+        text.parse().unwrap_or_else(|error| panic!("{error}"))
+    }
+
+    fn data(from: HostName) -> Box<[u8]> {
+        let (from, to) = match from {
+            HostName::Server => (SERVER, CLIENT),
+            _ => (CLIENT, SERVER),
+        };
+        Draft {
+            from: SocketAddrV4::new(from, 7654),
+            to: SocketAddrV4::new(to, 7654),
+            seq: 1,
+            ack: Some(1),
+            flags: Flags::PSH,
+            window: 502,
+            timestamps: None,
+            payload: b"data",
+        }
+        .packet()
+        .expect("it fits")
+    }
+
+    fn judge(rules: &Rules, from: HostName) -> Judgement {
+        rules.judge(&Passing {
+            id: 0,
+            from,
+            bytes: &data(from),
+            departed: Instant::now(),
+        })
     }
 
     fn drops(rules: &Rules, from: HostName) -> bool {
-        let judgement = rules.judge(&Passing {
-            id: 0,
-            from,
-            bytes: &[],
-            departed: Instant::now(),
+        judge(rules, from).fate != Fate::Deliver
+    }
+
+    /// What rules said so far: name, whose packets, whether active, by whom.
+    fn told(rules: &Rules) -> Vec<(String, HostName, bool, String)> {
+        let reports = rules.journal.take();
+        let facts = reports.into_iter().map(|report| match report.what {
+            What::Fact(Fact::Rule {
+                rule,
+                from,
+                active,
+                by,
+                ..
+            }) => (rule, from, active, by),
+            _ => panic!("rules tell of rules"),
         });
-        judgement.fate != Fate::Deliver
+        facts.collect()
     }
 
     #[test]
@@ -303,9 +566,11 @@ mod tests {
     fn a_user_heals_what_users_cut_and_nothing_else() {
         let rules = rules();
         let cut = rules.cut(&[HostName::Server]);
-        rules.cut_for_user(&[HostName::Client, HostName::Server]);
-        rules.cut_for_user(&[HostName::Client]);
-        rules.heal_users();
+        rules
+            .cut_for_user(&[HostName::Client, HostName::Server])
+            .unwrap();
+        rules.cut_for_user(&[HostName::Client]).unwrap();
+        rules.heal_users().unwrap();
         assert!(!drops(&rules, HostName::Client));
         assert!(drops(&rules, HostName::Server));
         assert!(rules.disturbed());
@@ -314,23 +579,170 @@ mod tests {
     }
 
     #[test]
+    fn healing_what_only_the_script_did_is_refused_and_names_it() {
+        let rules = rules();
+        rules.heal_users().unwrap();
+        let _cut = rules.cut(&[HostName::Server]);
+        let _rule = rules.arm(spec("drop data as mine")).unwrap();
+        assert_eq!(
+            rules.heal_users().unwrap_err().to_string(),
+            "the cut of what the server sends and the rule `mine` was armed by the experiment's \
+             script, which alone takes it back"
+        );
+        rules.cut_for_user(&[HostName::Server]).unwrap();
+        rules.heal_users().unwrap();
+        assert!(rules.heal_users().is_err());
+    }
+
+    #[test]
     fn a_cut_that_stays_is_not_healed() {
         let rules = rules();
         rules.cut(&[HostName::Server]).stay();
-        rules.heal_users();
+        rules.heal_users().unwrap_err();
         assert!(drops(&rules, HostName::Server));
+    }
+
+    #[test]
+    fn a_rule_disarms_itself_when_it_has_acted_and_says_so() {
+        let rules = rules();
+        let armed = rules.arm(spec("drop next 2 data from server")).unwrap();
+        assert_eq!(armed.name(), "drop-1");
+        assert!(!drops(&rules, HostName::Client));
+        assert!(drops(&rules, HostName::Server));
+        let event = |active| {
+            (
+                "drop-1".to_owned(),
+                HostName::Server,
+                active,
+                "script".to_owned(),
+            )
+        };
+        assert_eq!(told(&rules), [event(true)]);
+        assert!(drops(&rules, HostName::Server));
+        assert_eq!(told(&rules), [event(false)]);
+        assert!(!drops(&rules, HostName::Server));
+        assert!(!rules.any.load(Ordering::Acquire));
+        drop(armed);
+        assert_eq!(told(&rules), []);
+    }
+
+    #[test]
+    fn a_rule_is_armed_while_its_guard_is_held_or_for_good_if_it_stays() {
+        let rules = rules();
+        let armed = rules.arm(spec("drop data")).unwrap();
+        assert!(drops(&rules, HostName::Server));
+        drop(armed);
+        assert!(!drops(&rules, HostName::Server));
+        rules.arm(spec("drop data")).unwrap().stay();
+        assert!(drops(&rules, HostName::Server));
+        let names: Vec<String> = told(&rules).into_iter().map(|event| event.0).collect();
+        // One event for either host, whose packets it both concerns.
+        assert_eq!(
+            names,
+            ["drop-1", "drop-1", "drop-1", "drop-1", "drop-2", "drop-2"]
+        );
+    }
+
+    #[test]
+    fn rules_act_in_the_order_in_which_they_were_armed_until_one_drops() {
+        let rules = rules();
+        let _first = rules.arm(spec("delay 5ms data")).unwrap();
+        let _second = rules.arm(spec("answer rst 2nd data")).unwrap();
+        let third = rules.arm(spec("drop data as third")).unwrap();
+        let _fourth = rules.arm(spec("answer rst data")).unwrap();
+        let judgement = judge(&rules, HostName::Client);
+        assert_eq!(judgement.delay.as_millis(), 5);
+        assert_eq!(judgement.answers, []);
+        assert!(matches!(judgement.fate, Fate::Drop { rule, .. } if rule == "third"));
+        drop(third);
+        let answers = judge(&rules, HostName::Client).answers;
+        let named: Vec<&str> = answers.iter().map(|answer| answer.rule.as_ref()).collect();
+        assert_eq!(named, ["answer-2", "answer-3"]);
+    }
+
+    #[test]
+    fn a_users_rule_has_a_name_by_which_users_disarm_it_and_nobody_elses() {
+        let rules = rules();
+        let _script = rules.arm(spec("drop data as theirs")).unwrap();
+        assert_eq!(
+            rules.arm_for_user(spec("drop syn")),
+            Ok("drop-1".to_owned())
+        );
+        assert_eq!(
+            rules.arm_for_user(spec("drop syn as theirs")),
+            Err(ArmError::Taken("theirs".to_owned()))
+        );
+        assert_eq!(
+            rules.arm_for_user(spec("drop syn as cut")),
+            Err(ArmError::Taken("cut".to_owned()))
+        );
+        assert!(matches!(
+            rules.disarm_for_user("theirs"),
+            Err(ArmError::NotYours(_))
+        ));
+        assert_eq!(
+            rules.disarm_for_user("drop-7"),
+            Err(ArmError::Unknown("drop-7".to_owned()))
+        );
+        rules.disarm_for_user("drop-1").unwrap();
+        assert!(rules.disarm_for_user("drop-1").is_err());
+        assert!(rules.disturbed());
+        rules.arm_for_user(spec("drop data from client")).unwrap();
+        rules.heal_users().unwrap();
+        assert_eq!(rules.state().rules.len(), 1);
+    }
+
+    #[test]
+    fn users_arm_only_so_many_rules_and_only_for_hosts_that_are_there() {
+        let rules = rules();
+        for _ in 0..MOST_ARMED {
+            rules.arm_for_user(spec("drop syn")).unwrap();
+        }
+        assert_eq!(rules.arm_for_user(spec("drop syn")), Err(ArmError::TooMany));
+        rules.heal_users().unwrap();
+        assert_eq!(
+            rules.arm_for_user(spec("drop syn to proxy")),
+            Err(ArmError::NoSuchHost(HostName::Proxy))
+        );
+        assert_eq!(
+            rules.cut_for_user(&[HostName::Client, HostName::Proxy]),
+            Err(ArmError::NoSuchHost(HostName::Proxy))
+        );
+        assert!(!drops(&rules, HostName::Client));
+        let mut bad = spec("drop syn");
+        bad.times = Some(0);
+        assert!(matches!(rules.arm_for_user(bad), Err(ArmError::Bounds(_))));
+    }
+
+    #[test]
+    fn over_a_relay_only_cuts_work() {
+        let rules = Rules::new(Arc::new(Journal::new()));
+        assert_eq!(rules.arm_for_user(spec("drop syn")), Err(ArmError::Relay));
+        assert!(rules.arm(spec("drop syn")).is_err());
+        rules.cut_for_user(&[HostName::Client]).unwrap();
+        rules.heal_users().unwrap();
+    }
+
+    #[test]
+    fn an_answer_does_not_cross_a_cut() {
+        let rules = rules();
+        let _rule = rules.arm(spec("reject rst data from client")).unwrap();
+        let answers = judge(&rules, HostName::Client).answers;
+        assert_eq!(Segment::parse(&answers[0].bytes).unwrap().flags, Flags::RST);
+        let _cut = rules.cut(&[HostName::Server]);
+        assert_eq!(judge(&rules, HostName::Client).answers, []);
     }
 
     #[tokio::test]
     async fn a_stream_waits_until_its_direction_is_healed() {
         let rules = rules();
         rules.passable(HostName::Client).await;
-        rules.cut_for_user(&[HostName::Client]);
+        rules.cut_for_user(&[HostName::Client]).unwrap();
         let waiting = Arc::clone(&rules);
         let task = tokio::spawn(async move { waiting.passable(HostName::Client).await });
         tokio::task::yield_now().await;
         assert!(!task.is_finished());
-        rules.heal_users();
+        rules.heal_users().unwrap();
         task.await.unwrap();
     }
 }
