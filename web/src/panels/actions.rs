@@ -27,7 +27,7 @@ pub(crate) fn Actions(props: &Props) -> Html {
         let order = props.order.clone();
         html! {
             <button type="button" {title} {disabled}
-                onclick={move |_| order.emit(Order::Act(action))}>{ text }</button>
+                onclick={move |_| order.emit(Order::Act(action.clone()))}>{ text }</button>
         }
     };
     let from = |host| Action::Cut { from: Some(host) };

@@ -24,7 +24,7 @@ use linger_shared::protocol;
 use crate::state::load::Trouble;
 
 /// What only the server can do.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Order {
     /// Start a run with what the form says.
     Start,

@@ -79,7 +79,7 @@ pub(crate) fn TopBar(props: &Props) -> Html {
 fn run_button(props: &Props) -> Html {
     let order = |order: Order| {
         let emit = props.order.clone();
-        move |_: MouseEvent| emit.emit(order)
+        move |_: MouseEvent| emit.emit(order.clone())
     };
     if props.run.as_ref().is_some_and(Run::is_live) {
         html! {
