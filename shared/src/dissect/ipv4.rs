@@ -28,6 +28,12 @@ pub struct Ipv4<'a> {
     pub protocol: u8,
     /// Hops that are left.
     pub ttl: u8,
+    /// Type of service: six bits of DSCP, two of ECN.
+    pub tos: u8,
+    /// Joins the fragments of one packet.
+    pub identification: u16,
+    /// The checksum as it stands in the header.
+    pub checksum: u16,
     /// Length of the header with its options, 20 to 60 bytes.
     pub header_length: usize,
     /// Length of the packet as its header tells it, in bytes; at least `header_length`.
@@ -86,6 +92,9 @@ impl<'a> Ipv4<'a> {
             dst: Ipv4Addr::new(fixed[16], fixed[17], fixed[18], fixed[19]),
             protocol: fixed[9],
             ttl: fixed[8],
+            tos: fixed[1],
+            identification: be16(fixed, 4).unwrap_or_default(),
+            checksum: be16(fixed, 10).unwrap_or_default(),
             header_length,
             total_length,
             dont_fragment: fragment & 0x4000 != 0,

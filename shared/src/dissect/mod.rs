@@ -4,21 +4,39 @@
 //! A `parse` gives an `Err` only where nothing of the header could be read. Whatever is wrong
 //! beyond that (a length that promises more than is there, a malformed option) is left in the
 //! result's `stopped`, beside everything that was understood before it. Checksums are not verified:
-//! the packets come from kernels, and a wire that damages them says so itself.
+//! the packets come from kernels, and a wire that damages them says so itself. Nothing is
+//! decrypted: what is encrypted is called so.
 //!
-//! What a segment means in the light of those before it is [`flow`]'s business.
+//! [`layers`] makes a tree of one packet by itself. What a segment means in the light of those
+//! before it, and the messages that streams of segments carry, are [`flow`]'s business.
 
 use thiserror::Error;
 
+mod field;
 pub mod flow;
 pub mod http1;
+pub mod http2;
 pub mod icmp;
+pub mod ip;
 pub mod ipv4;
+pub mod ipv6;
+pub mod layers;
+mod message;
+mod reader;
+pub mod stream;
 mod summary;
 pub mod tcp;
 #[cfg(test)]
 mod testing;
+mod text;
+pub mod tls;
 pub mod udp;
+pub mod websocket;
+
+pub use self::{
+    field::Field,
+    message::{Detail, Message, Protocol},
+};
 
 /// Where a dissector stopped, and why.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
@@ -42,7 +60,7 @@ pub enum Reason {
         there: usize,
     },
     /// The first four bits are not those of this protocol.
-    #[error("version {0} where 4 is expected")]
+    #[error("version {0} where another is expected")]
     Version(u8),
     /// The header claims to be shorter than its fixed part.
     #[error("a header of {0} bytes is shorter than its fixed part")]
@@ -58,6 +76,19 @@ pub enum Reason {
         /// The length that it claims.
         length: u8,
     },
+    /// A value that the protocol does not allow there.
+    #[error("{0}")]
+    Invalid(&'static str),
+}
+
+impl Stopped {
+    /// Stopped at `at` because of a value that the protocol does not allow there.
+    const fn invalid(at: usize, what: &'static str) -> Self {
+        Self {
+            at,
+            reason: Reason::Invalid(what),
+        }
+    }
 }
 
 /// Reads a big-endian 16-bit number; `None` past the end.

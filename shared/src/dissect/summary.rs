@@ -1,36 +1,33 @@
 //! One line on what a packet is, for a label along an arrow and a line of text.
 
-use super::{Stopped, http1::first_line, icmp::Icmp, ipv4, ipv4::Ipv4, tcp::Flags, udp::Udp};
+use super::{
+    Stopped,
+    icmp::{Body, Icmp},
+    ip::{Ip, protocol_name},
+    ipv4, ipv6,
+    tcp::Flags,
+    udp::Udp,
+};
 use crate::event::Role;
 
-/// Bytes that are no IPv4 packet.
-pub(super) fn not_ipv4(bytes: &[u8], stopped: Stopped) -> String {
-    if bytes.first().is_some_and(|first| first >> 4 == 6) {
-        return "IPv6".to_owned();
-    }
-    format!("{} that are no IPv4 packet ({stopped})", count(bytes.len()))
+/// Bytes that are no IP packet.
+pub(super) fn not_ip(bytes: &[u8], stopped: Stopped) -> String {
+    format!("{} that are no IP packet ({stopped})", count(bytes.len()))
 }
 
-/// An IPv4 packet that is no TCP segment, or not the beginning of one.
-pub(super) fn not_tcp(packet: &Ipv4<'_>) -> String {
-    let protocol = match packet.protocol {
-        ipv4::ICMP => "ICMP".to_owned(),
-        ipv4::TCP => "TCP".to_owned(),
-        ipv4::UDP => "UDP".to_owned(),
-        number => format!("protocol {number}"),
+/// An IP packet that is no TCP segment, or not the beginning of one.
+pub(super) fn not_tcp(packet: &Ip<'_>) -> String {
+    let protocol = match protocol_name(packet.protocol()) {
+        Some(name) => name.to_owned(),
+        None => format!("protocol {}", packet.protocol()),
     };
-    if packet.is_later_fragment() {
-        return format!("{protocol} fragment from byte {}", packet.fragment_offset);
+    if packet.fragment_offset() > 0 {
+        return format!("{protocol} fragment from byte {}", packet.fragment_offset());
     }
-    match packet.protocol {
-        ipv4::ICMP => match Icmp::parse(packet.payload) {
-            Ok(icmp) => match icmp.meaning() {
-                Some(meaning) => format!("ICMP {meaning}"),
-                None => format!("ICMP type {} code {}", icmp.kind, icmp.code),
-            },
-            Err(stopped) => format!("ICMP ({stopped})"),
-        },
-        ipv4::UDP => match Udp::parse(packet.payload) {
+    match packet.protocol() {
+        ipv4::ICMP => icmp("ICMP", Icmp::parse(packet.payload())),
+        ipv6::ICMPV6 => icmp("ICMPv6", Icmp::parse_v6(packet.payload())),
+        ipv4::UDP => match Udp::parse(packet.payload()) {
             Ok(udp) => format!(
                 "UDP {} to {}, {}",
                 udp.src_port,
@@ -39,8 +36,28 @@ pub(super) fn not_tcp(packet: &Ipv4<'_>) -> String {
             ),
             Err(stopped) => format!("UDP ({stopped})"),
         },
+        ipv6::NO_NEXT_HEADER => "IPv6 without payload".to_owned(),
         _ => protocol,
     }
+}
+
+/// An ICMP message, with the numbers that matter and the segment that it is about.
+pub(super) fn icmp(name: &str, parsed: Result<Icmp<'_>, Stopped>) -> String {
+    let icmp = match parsed {
+        Ok(icmp) => icmp,
+        Err(stopped) => return format!("{name} ({stopped})"),
+    };
+    let mut text = match icmp.meaning() {
+        Some(meaning) => format!("{name} {meaning}"),
+        None => format!("{name} type {} code {}", icmp.kind, icmp.code),
+    };
+    match icmp.body {
+        Body::Mtu(mtu) => text.push_str(&format!(", MTU {mtu}")),
+        Body::Echo { sequence, .. } => text.push_str(&format!(" {sequence}")),
+        Body::Gateway(gateway) => text.push_str(&format!(" to {gateway}")),
+        Body::Pointer(_) | Body::Unused => {}
+    }
+    text
 }
 
 /// A packet of which not even the TCP header could be read.
@@ -48,8 +65,8 @@ pub(super) fn broken_tcp(stopped: Stopped) -> String {
     format!("TCP ({stopped})")
 }
 
-/// A TCP segment. `length` is the payload's in bytes, `payload` as much of it as is there.
-pub(super) fn tcp(flags: Flags, length: usize, payload: &[u8], role: Role) -> String {
+/// A TCP segment. `length` is its payload's in bytes, `content` what is known of it.
+pub(super) fn tcp(flags: Flags, length: usize, content: Option<String>, role: Role) -> String {
     match role {
         Role::KeepAliveProbe { .. } => return "keep-alive probe".to_owned(),
         Role::KeepAliveAck => return "keep-alive ACK".to_owned(),
@@ -64,8 +81,10 @@ pub(super) fn tcp(flags: Flags, length: usize, payload: &[u8], role: Role) -> St
     .filter(|(flag, _)| flags.has(*flag))
     .map(|(_, name)| name.to_owned())
     .collect();
-    if length > 0 {
-        parts.push(first_line(payload).unwrap_or_else(|| count(length)));
+    if let Some(content) = content {
+        parts.push(content);
+    } else if length > 0 {
+        parts.push(count(length));
     } else if flags.has(Flags::ACK) {
         parts.push("ACK".to_owned());
     }
@@ -85,12 +104,12 @@ fn count(bytes: usize) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::dissect::testing::{Segment, ip};
+    use crate::dissect::testing::{Segment, ip, ipv6};
 
     fn other(bytes: &[u8]) -> String {
-        match Ipv4::parse(bytes) {
+        match Ip::parse(bytes) {
             Ok(packet) => not_tcp(&packet),
-            Err(stopped) => not_ipv4(bytes, stopped),
+            Err(stopped) => not_ip(bytes, stopped),
         }
     }
 
@@ -112,7 +131,10 @@ mod tests {
         ] {
             let bytes = Segment::new(1, 1).flags(flags).tcp();
             let flags = crate::dissect::tcp::Tcp::parse(&bytes).unwrap().flags;
-            let line = tcp(flags, payload.len(), payload.as_bytes(), Role::Ordinary);
+            let content = payload
+                .starts_with("GET")
+                .then(|| "GET /1 HTTP/1.1".to_owned());
+            let line = tcp(flags, payload.len(), content, Role::Ordinary);
             assert_eq!(line, expected);
         }
     }
@@ -120,9 +142,9 @@ mod tests {
     #[test]
     fn probes_and_their_answers_are_named() {
         let probe = Role::KeepAliveProbe { nth: 2 };
-        assert_eq!(tcp(Flags::ACK, 0, b"", probe), "keep-alive probe");
+        assert_eq!(tcp(Flags::ACK, 0, None, probe), "keep-alive probe");
         assert_eq!(
-            tcp(Flags::ACK, 0, b"", Role::KeepAliveAck),
+            tcp(Flags::ACK, 0, None, Role::KeepAliveAck),
             "keep-alive ACK"
         );
     }
@@ -146,15 +168,30 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_ipv4_is_named() {
-        assert_eq!(other(&[0x60; 40]), "IPv6");
+    fn icmp_tells_the_numbers_that_matter() {
+        let line = |bytes: &[u8]| other(&ip(1, bytes));
+        assert_eq!(
+            line(&[3, 4, 0, 0, 0, 0, 5, 120]),
+            "ICMP fragmentation needed, MTU 1400"
+        );
+        assert_eq!(line(&[8, 0, 0, 0, 0, 1, 0, 7]), "ICMP echo request 7");
+        assert_eq!(
+            other(&ipv6(58, &[2, 0, 0, 0, 0, 0, 5, 0])),
+            "ICMPv6 packet too big, MTU 1280"
+        );
+    }
+
+    #[test]
+    fn what_is_no_ip_packet_is_named() {
+        assert_eq!(other(&ipv6(59, &[])), "IPv6 without payload");
+        assert_eq!(other(&ipv6(50, &[])), "protocol 50");
         assert_eq!(
             other(&[0x45, 0]),
-            "2 bytes that are no IPv4 packet (stopped at byte 2: 20 bytes are needed, 2 are there)"
+            "2 bytes that are no IP packet (stopped at byte 2: 20 bytes are needed, 2 are there)"
         );
         assert_eq!(
             other(&[0; 30]),
-            "30 bytes that are no IPv4 packet (stopped at byte 0: version 0 where 4 is expected)"
+            "30 bytes that are no IP packet (stopped at byte 0: version 0 where another is expected)"
         );
     }
 }

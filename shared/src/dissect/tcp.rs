@@ -3,12 +3,15 @@
 //! A segment is read by itself here: numbers are those of the header, the window is not scaled.
 //! [`flow`](super::flow) knows what came before.
 
-use std::fmt;
+use std::{fmt, ops::Range};
 
-use super::{Reason, Stopped, be16, be32, short};
+use super::{Reason, Stopped, be16, be32, short, text};
 
 /// Length of the header without options, in bytes.
 pub const FIXED_HEADER: usize = 20;
+
+/// What marks Fast Open in its experimental form (RFC 7413, section 4.1.1; RFC 6994).
+const FAST_OPEN_EXPERIMENT: [u8; 2] = [0xf9, 0x89];
 
 /// The control bits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -102,13 +105,89 @@ pub enum TcpOption {
         /// The peer's, echoed; meaningless without ACK.
         echo: u32,
     },
+    /// Asks for a cookie (empty) or brings one (RFC 7413, section 4.1.1); also in its experimental
+    /// form.
+    FastOpen(Vec<u8>),
+    /// How long sent data may stay unacknowledged, in seconds (RFC 5482).
+    UserTimeout(u32),
+    /// The segment is signed with MD5 (RFC 2385).
+    Md5Signature,
+    /// The segment is signed (RFC 5925).
+    Authentication {
+        /// Which key the sender used.
+        key: u8,
+        /// Which key it would like the peer to use next.
+        next_key: u8,
+    },
+    /// Multipath TCP (RFC 8684).
+    Multipath {
+        /// Which of its options.
+        subtype: u8,
+        /// Length of the value in bytes, the subtype included.
+        length: usize,
+    },
     /// An option that is not interpreted here.
     Other {
         /// Its kind.
         kind: u8,
-        /// Length of its value in bytes, 0 to 38.
-        length: usize,
+        /// Its value.
+        value: Vec<u8>,
     },
+}
+
+/// The name of a Multipath TCP option (RFC 8684, section 8).
+pub const fn multipath_name(subtype: u8) -> Option<&'static str> {
+    Some(match subtype {
+        0 => "MP_CAPABLE",
+        1 => "MP_JOIN",
+        2 => "DSS",
+        3 => "ADD_ADDR",
+        4 => "REMOVE_ADDR",
+        5 => "MP_PRIO",
+        6 => "MP_FAIL",
+        7 => "MP_FASTCLOSE",
+        8 => "MP_TCPRST",
+        15 => "MP_EXPERIMENTAL",
+        _ => return None,
+    })
+}
+
+impl fmt::Display for TcpOption {
+    /// In words, such as `MSS 1460`; numbers as they stand in the header.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::MaximumSegmentSize(size) => write!(f, "MSS {size}"),
+            Self::WindowScale(shift) => write!(f, "WS {shift}"),
+            Self::SackPermitted => f.write_str("SACK permitted"),
+            Self::Sack(blocks) => {
+                f.write_str("SACK")?;
+                blocks
+                    .iter()
+                    .try_for_each(|(from, to)| write!(f, " {from}-{to}"))
+            }
+            Self::Timestamps { value, echo } => write!(f, "TS {value} echo {echo}"),
+            Self::FastOpen(cookie) if cookie.is_empty() => f.write_str("TFO cookie request"),
+            Self::FastOpen(cookie) => write!(f, "TFO cookie {}", text::hex(cookie, 16)),
+            Self::UserTimeout(seconds) => write!(f, "user timeout {seconds} s"),
+            Self::Md5Signature => f.write_str("MD5 signature"),
+            Self::Authentication { key, next_key } => {
+                write!(f, "authentication with key {key}, next {next_key}")
+            }
+            Self::Multipath { subtype, length } => match multipath_name(*subtype) {
+                Some(name) => write!(f, "MPTCP {name}"),
+                None => write!(f, "MPTCP {subtype} ({length} bytes)"),
+            },
+            Self::Other { kind, value } => {
+                match kind {
+                    172 => f.write_str("AccECN order 0")?,
+                    174 => f.write_str("AccECN order 1")?,
+                    253 | 254 => write!(f, "experiment {kind}")?,
+                    _ => write!(f, "option {kind}")?,
+                }
+                write!(f, " ({} bytes)", value.len())
+            }
+        }
+    }
 }
 
 /// A TCP segment.
@@ -128,8 +207,14 @@ pub struct Tcp<'a> {
     pub window: u16,
     /// Length of the header with its options, 20 to 60 bytes.
     pub header_length: usize,
+    /// The checksum as it stands in the header.
+    pub checksum: u16,
+    /// The urgent pointer, which means something only with URG.
+    pub urgent: u16,
     /// The options that were understood, in order.
     pub options: Vec<TcpOption>,
+    /// Where each of them stands, counted from the header's first byte.
+    pub option_places: Vec<Range<usize>>,
     /// The payload, as much of it as is there.
     pub payload: &'a [u8],
     /// Where and why the dissection ended early.
@@ -154,7 +239,8 @@ impl<'a> Tcp<'a> {
             });
         }
         let end = header_length.min(bytes.len());
-        let (options, malformed) = read_options(bytes.get(..end).unwrap_or_default());
+        let (options, option_places, malformed) =
+            read_options(bytes.get(..end).unwrap_or_default());
         let cut_off = (bytes.len() < header_length).then(|| short(bytes, header_length));
         Ok(Self {
             src_port: be16(fixed, 0).unwrap_or_default(),
@@ -164,7 +250,10 @@ impl<'a> Tcp<'a> {
             flags: Flags::from_bits(be16(fixed, 12).unwrap_or_default()),
             window: be16(fixed, 14).unwrap_or_default(),
             header_length,
+            checksum: be16(fixed, 16).unwrap_or_default(),
+            urgent: be16(fixed, 18).unwrap_or_default(),
             options,
+            option_places,
             payload: bytes.get(end..).unwrap_or_default(),
             stopped: malformed.or(cut_off),
         })
@@ -187,9 +276,13 @@ impl<'a> Tcp<'a> {
     }
 }
 
+/// What `read_options` gives: options, their places, and what ended the reading early.
+type Options = (Vec<TcpOption>, Vec<Range<usize>>, Option<Stopped>);
+
 /// Reads the options of a header that begins at byte 0 of `header`.
-fn read_options(header: &[u8]) -> (Vec<TcpOption>, Option<Stopped>) {
+fn read_options(header: &[u8]) -> Options {
     let mut options = Vec::new();
+    let mut places = Vec::new();
     let mut at = FIXED_HEADER;
     while let Some(&kind) = header.get(at) {
         match kind {
@@ -206,15 +299,18 @@ fn read_options(header: &[u8]) -> (Vec<TcpOption>, Option<Stopped>) {
             whole => header.get(at + 2..at + whole),
         };
         match value.and_then(|value| read_option(kind, value)) {
-            Some(option) => options.push(option),
+            Some(option) => {
+                options.push(option);
+                places.push(at..at + usize::from(length));
+            }
             None => {
                 let reason = Reason::OptionLength { kind, length };
-                return (options, Some(Stopped { at, reason }));
+                return (options, places, Some(Stopped { at, reason }));
             }
         }
         at += usize::from(length);
     }
-    (options, None)
+    (options, places, None)
 }
 
 /// Reads one option's value; `None` where its length is not what its kind has.
@@ -233,8 +329,31 @@ fn read_option(kind: u8, value: &[u8]) -> Option<TcpOption> {
             value: be32(value, 0)?,
             echo: be32(value, 4)?,
         },
-        (2..=5 | 8, _) => return None,
-        (kind, length) => TcpOption::Other { kind, length },
+        (19, 16) => TcpOption::Md5Signature,
+        (28, 2) => {
+            let field = be16(value, 0)?;
+            // The first bit says that the rest counts minutes.
+            let unit = if field & 0x8000 == 0 { 1 } else { 60 };
+            TcpOption::UserTimeout(u32::from(field & 0x7fff) * unit)
+        }
+        (29, 2..) => TcpOption::Authentication {
+            key: *value.first()?,
+            next_key: *value.get(1)?,
+        },
+        (30, 1..) => TcpOption::Multipath {
+            subtype: value.first()? >> 4,
+            length: value.len(),
+        },
+        // The length of a cookie is even and between 4 and 16 bytes.
+        (34, 0 | 4 | 6 | 8 | 10 | 12 | 14 | 16) => TcpOption::FastOpen(value.to_vec()),
+        (254, 2..) if value.starts_with(&FAST_OPEN_EXPERIMENT) => {
+            TcpOption::FastOpen(value.get(2..)?.to_vec())
+        }
+        (2..=5 | 8 | 19 | 28..=30 | 34, _) => return None,
+        (kind, _) => TcpOption::Other {
+            kind,
+            value: value.to_vec(),
+        },
     })
 }
 
@@ -297,7 +416,7 @@ mod tests {
         let bytes = Segment::new(1, 1)
             .flags("A")
             .option(&[5, 18, 0, 0, 0, 1, 0, 0, 0, 2, 0, 0, 0, 5, 0, 0, 0, 9])
-            .option(&[34, 4, 1, 2])
+            .option(&[99, 4, 1, 2])
             .option(&[0, 8, 0])
             .tcp();
         let tcp = Tcp::parse(&bytes).unwrap();
@@ -306,12 +425,52 @@ mod tests {
             [
                 TcpOption::Sack(vec![(1, 2), (5, 9)]),
                 TcpOption::Other {
-                    kind: 34,
-                    length: 2
+                    kind: 99,
+                    value: vec![1, 2]
                 },
             ]
         );
         assert_eq!(tcp.stopped, None);
+    }
+
+    #[test]
+    fn options_are_said_in_words() {
+        let cookie = [34, 10, 1, 2, 3, 4, 5, 6, 7, 8];
+        for (option, words) in [
+            (&[34, 2][..], "TFO cookie request"),
+            (&cookie, "TFO cookie 0102030405060708"),
+            (&[254, 4, 0xf9, 0x89], "TFO cookie request"),
+            (&[28, 4, 0, 30], "user timeout 30 s"),
+            (&[28, 4, 0x80, 2], "user timeout 120 s"),
+            (&[29, 4, 1, 2], "authentication with key 1, next 2"),
+            (&[30, 4, 0x01, 0x81], "MPTCP MP_CAPABLE"),
+            (&[30, 3, 0xe0], "MPTCP 14 (1 bytes)"),
+            (&[254, 4, 1, 2], "experiment 254 (2 bytes)"),
+            (&[172, 5, 0, 0, 1], "AccECN order 0 (3 bytes)"),
+            (&[77, 2], "option 77 (0 bytes)"),
+        ] {
+            let bytes = Segment::new(1, 1).option(option).tcp();
+            let tcp = Tcp::parse(&bytes).unwrap();
+            assert_eq!(tcp.options[0].to_string(), words);
+            assert_eq!(tcp.stopped, None, "{words}");
+        }
+        let mut signed = vec![19, 18];
+        signed.extend_from_slice(&[7; 16]);
+        let bytes = Segment::new(1, 1).option(&signed).tcp();
+        assert_eq!(
+            Tcp::parse(&bytes).unwrap().options,
+            [TcpOption::Md5Signature]
+        );
+    }
+
+    #[test]
+    fn lengths_that_a_kind_does_not_have_are_refused() {
+        for option in [[34, 3, 1], [28, 3, 0], [29, 3, 1], [30, 2, 0], [19, 3, 0]] {
+            let bytes = Segment::new(1, 1).option(&option).tcp();
+            let stopped = Tcp::parse(&bytes).unwrap().stopped.unwrap();
+            let (kind, length) = (option[0], option[1]);
+            assert_eq!(stopped.reason, Reason::OptionLength { kind, length });
+        }
     }
 
     #[test]

@@ -170,7 +170,7 @@ fn options_are_told_in_words_with_relative_ranges() {
         .option(&[254, 4, 1, 2]);
     assert_eq!(
         see(&mut tracker, &ack).options,
-        ["SACK 10-20 30-40", "option 254 (2 bytes)"]
+        ["SACK 10-20 30-40", "experiment 254 (2 bytes)"]
     );
     let damaged = Segment::new(s(1), c(1)).back().option(&[8, 3, 0, 0]);
     assert_eq!(
@@ -370,7 +370,7 @@ fn packets_that_are_no_tcp_are_summarised_only() {
     for (bytes, summary) in [
         (ip(1, &[8, 0]), "ICMP echo request"),
         (ip(47, &[]), "protocol 47"),
-        (vec![0x60; 48], "IPv6"),
+        (vec![0x60; 48], "protocol 96"),
         (
             ip(6, &[0; 4]),
             "TCP (stopped at byte 4: 20 bytes are needed, 4 are there)",
@@ -415,7 +415,7 @@ fn the_longest_silent_connections_are_forgotten_first() {
 #[test]
 fn retransmitted_ranges_are_bounded() {
     let mut tracker = open();
-    let blocks = 10 * MAX_RANGES as u32;
+    let blocks = 10 * side::MAX_RANGES as u32;
     for round in 0..2 {
         for n in 0..blocks {
             let segment = Segment::new(c(1 + n * 5), s(1)).data(b"hello");
@@ -431,7 +431,7 @@ fn retransmitted_ranges_are_bounded() {
             connection
                 .sides
                 .iter()
-                .all(|side| side.again.len() <= MAX_RANGES)
+                .all(|side| side.again.len() <= side::MAX_RANGES)
         );
     }
 }

@@ -1,7 +1,6 @@
 //! First lines of HTTP/1.x messages (RFC 9112, sections 3 and 4).
 //!
-//! Enough to say what a segment or a relayed chunk begins with. Header fields and bodies are left
-//! to whoever reads the whole stream.
+//! Enough to say what a segment or a relayed chunk begins with, by itself.
 
 /// The longest text that [`first_line`] gives, in characters.
 pub const MAX_LINE: usize = 80;
@@ -11,7 +10,7 @@ const SEARCHED: usize = 8_192;
 
 /// Methods by which a request line is recognised before its end is there (RFC 9110, section 9.3,
 /// and PATCH of RFC 5789).
-const METHODS: [&[u8]; 9] = [
+pub(super) const METHODS: [&[u8]; 9] = [
     b"GET", b"HEAD", b"POST", b"PUT", b"DELETE", b"CONNECT", b"OPTIONS", b"TRACE", b"PATCH",
 ];
 
@@ -43,7 +42,7 @@ pub fn first_line(payload: &[u8]) -> Option<String> {
 }
 
 /// `HTTP/1.x SP 3DIGIT`, and then nothing or SP and a reason (RFC 9112, section 4).
-fn is_status_line(line: &[u8]) -> bool {
+pub(super) fn is_status_line(line: &[u8]) -> bool {
     line.first_chunk::<12>().is_some_and(|start| {
         is_version(&start[..8])
             && start[8] == b' '
@@ -53,7 +52,7 @@ fn is_status_line(line: &[u8]) -> bool {
 }
 
 /// `method SP request-target SP HTTP/1.x` (RFC 9112, section 3).
-fn is_request_line(line: &[u8]) -> bool {
+pub(super) fn is_request_line(line: &[u8]) -> bool {
     let mut parts = line.split(|&byte| byte == b' ');
     let (method, target, version) = (parts.next(), parts.next(), parts.next());
     parts.next().is_none()
@@ -83,7 +82,7 @@ fn is_version(text: &[u8]) -> bool {
 }
 
 /// A token of RFC 9110, section 5.6.2, of a length that a method may have.
-fn is_token(text: &[u8]) -> bool {
+pub(super) fn is_token(text: &[u8]) -> bool {
     (1..=32).contains(&text.len())
         && text
             .iter()
