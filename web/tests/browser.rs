@@ -91,6 +91,7 @@ fn model() -> Model {
                 tcp: None,
                 summary: format!("packet {id}"),
                 bytes: String::new(),
+                messages: Vec::new(),
                 rewritten: None,
                 origin: None,
             }),

@@ -135,7 +135,12 @@ impl Desk {
             Some(rewritten) if departure.follow_rewritten => rewritten,
             _ => &departure.bytes,
         };
-        let observed = self.flows.observe(known);
+        // The wire's own copies say nothing about what their sender did.
+        let copy = departure.origin.as_ref();
+        let observed = match copy.is_some_and(|origin| origin.rule == "duplicate") {
+            true => self.flows.describe(known),
+            false => self.flows.observe(known),
+        };
         Packet {
             id: departure.id,
             from: departure.from,
@@ -143,6 +148,7 @@ impl Desk {
             length: u32::try_from(departure.bytes.len()).unwrap_or(u32::MAX),
             tcp: observed.tcp,
             summary: observed.summary,
+            messages: observed.messages,
             bytes: to_hex(&departure.bytes),
             rewritten: departure.rewritten.map(|bytes| to_hex(&bytes)),
             origin: departure.origin,

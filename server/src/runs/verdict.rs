@@ -387,6 +387,7 @@ mod tests {
                     tcp: Some(tcp),
                     summary: String::new(),
                     bytes: String::new(),
+                    messages: Vec::new(),
                     rewritten: None,
                     origin: None,
                 }),

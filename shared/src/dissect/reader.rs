@@ -15,12 +15,6 @@ impl<'a> Reader<'a> {
         Self { bytes, at: 0 }
     }
 
-    /// The same, with the first `at` bytes passed over.
-    pub(super) fn from(bytes: &'a [u8], at: usize) -> Self {
-        let at = at.min(bytes.len());
-        Self { bytes, at }
-    }
-
     /// Offset of the next byte.
     pub(super) const fn at(&self) -> usize {
         self.at

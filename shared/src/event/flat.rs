@@ -18,6 +18,7 @@ use super::{
     Observer, Origin, OutputStream, Packet, ProcessState, SocketSnapshot, TcpInfo, TcpState, Timer,
     TlsHandshake, Verdict,
 };
+use crate::dissect::Message;
 
 /// An object that is no event.
 #[derive(Debug, Error)]
@@ -82,6 +83,7 @@ flat! {
     measured_us: u64,
     measurements: Vec<Measurement>,
     message: String,
+    messages: Vec<Message>,
     middlebox: String,
     min_rtt_us: u32,
     name: String,
@@ -154,6 +156,7 @@ impl Flat {
                 length: need!(self.length),
                 tcp: self.tcp,
                 summary: need!(self.summary),
+                messages: self.messages.unwrap_or_default(),
                 bytes: need!(self.bytes),
                 rewritten: self.rewritten,
                 origin: self.origin,
@@ -310,7 +313,10 @@ fn named<T: DeserializeOwned>(name: String) -> Result<T, NoEvent> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::event::{FlowState, Role, TimerKind};
+    use crate::{
+        dissect::{Detail, Protocol},
+        event::{FlowState, Role, TimerKind},
+    };
 
     fn address(port: u16) -> SocketAddr {
         SocketAddr::from(([192, 0, 2, 1], port))
@@ -345,6 +351,18 @@ mod tests {
                 length: 40,
                 tcp: Some(tcp()),
                 summary: text(),
+                messages: vec![Message {
+                    protocol: Protocol::Http2,
+                    summary: text(),
+                    details: vec![Detail {
+                        name: "Stream".into(),
+                        value: text(),
+                    }],
+                    offset: 3,
+                    length: 4,
+                    from: 1,
+                    to: 2,
+                }],
                 bytes: "00".to_owned(),
                 rewritten: Some("01".to_owned()),
                 origin: Some(Origin {

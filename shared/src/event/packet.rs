@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use serde::{Deserialize, Serialize};
 
 use super::HostName;
+use crate::dissect::Message;
 
 /// A packet as it left a host.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -22,6 +23,9 @@ pub struct Packet {
     pub tcp: Option<TcpInfo>,
     /// One line on what the bytes are, such as `SYN` or `GET /1 HTTP/1.1`.
     pub summary: String,
+    /// The messages of applications that it completed, in order; none for a duplicate.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub messages: Vec<Message>,
     /// The packet itself, as hexadecimal digits.
     pub bytes: String,
     /// The packet as it arrives, where a middlebox rewrites it on its way. What `tcp` and `summary`

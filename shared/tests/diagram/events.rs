@@ -169,6 +169,7 @@ impl Run {
             }),
             summary: summary.to_owned(),
             bytes: String::new(),
+            messages: Vec::new(),
             rewritten: None,
             origin: None,
         };

@@ -154,6 +154,7 @@ impl Script {
                 tcp: Some(tcp),
                 summary: flags.to_owned(),
                 bytes: "4500003c000040004006".to_owned(),
+                messages: Vec::new(),
                 rewritten: None,
                 origin: None,
             }),

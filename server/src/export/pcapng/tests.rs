@@ -41,6 +41,7 @@ fn packet(id: u64, bytes: &str) -> Packet {
         tcp: None,
         summary: "SYN".to_owned(),
         bytes: bytes.to_owned(),
+        messages: Vec::new(),
         rewritten: None,
         origin: None,
     }

@@ -35,7 +35,7 @@ impl Direction {
         Self {
             stream: Reassembler::new(first),
             machine: match from_syn {
-                true => Machine::Recognise(Recognise::default()),
+                true => Machine::Recognise(Recognise),
                 false => Machine::Searching(None),
             },
             pending: Vec::new(),

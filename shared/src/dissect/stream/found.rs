@@ -133,7 +133,7 @@ mod tests {
             "HTTP/1.1 body 5 B + GET / HTTP/1.1"
         );
         let ping = found(Protocol::WebSocket, "ping");
-        assert_eq!(compose(&[ping.clone()]).unwrap(), "WS ping");
+        assert_eq!(compose(std::slice::from_ref(&ping)).unwrap(), "WS ping");
         let many = vec![ping; 5];
         assert_eq!(compose(&many).unwrap(), "WS ping + ping + ping + 2 more");
     }

@@ -125,7 +125,7 @@ impl Http2 {
         let end = front.at + (FRAME_HEADER + length) as u64;
         let fields = self.fields(&frame);
         let mut text = frame.summary();
-        if let Some(line) = fields.as_ref().and_then(|fields| first_line(fields)) {
+        if let Some(line) = fields.as_ref().and_then(first_line) {
             text = format!("{text} {line}");
         }
         let mut found = Found::new(Protocol::Http2, text, front.at, end).fields(frame.fields());
