@@ -5,7 +5,6 @@
 
 use std::{
     collections::BTreeMap,
-    net::SocketAddr,
     sync::{
         Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, AtomicU64, Ordering},
@@ -21,9 +20,20 @@ pub struct Journal {
     reports: Mutex<Vec<Report>>,
     closed: AtomicBool,
     next_packet: AtomicU64,
-    /// Calls that have not come back, by the time at which they were made and their host.
-    waiting: Mutex<BTreeMap<(u64, HostName), Call>>,
+    waiting: Mutex<Waiting>,
 }
+
+/// What applications wait for, in the order in which they began to.
+#[derive(Default)]
+struct Waiting {
+    next: u64,
+    facts: BTreeMap<u64, (HostName, Fact)>,
+}
+
+/// Stands for something that an application waits for.
+#[derive(Debug)]
+#[must_use = "what is waited for is reported as unfinished until the ticket is given back"]
+pub struct Ticket(u64);
 
 /// What an observer reported.
 pub(crate) struct Report {
@@ -70,7 +80,7 @@ impl Journal {
             reports: Mutex::new(Vec::new()),
             closed: AtomicBool::new(false),
             next_packet: AtomicU64::new(0),
-            waiting: Mutex::new(BTreeMap::new()),
+            waiting: Mutex::default(),
         }
     }
 
@@ -112,57 +122,35 @@ impl Journal {
         });
     }
 
-    /// Reports that an application's call came back.
-    #[expect(clippy::too_many_arguments, reason = "one for each field of the event")]
-    pub fn call(
-        &self,
-        host: HostName,
-        call: &str,
-        args: impl Into<String>,
-        result: impl Into<String>,
-        errno: Option<String>,
-        began_us: u64,
-        local: Option<SocketAddr>,
-    ) {
-        self.record(
-            Observer::App(host),
-            Fact::Call(Call {
-                call: call.to_owned(),
-                args: args.into(),
-                result: result.into(),
-                errno,
-                began_us: Some(began_us),
-                local,
-            }),
-        );
+    /// Reports what an application's call came to.
+    pub fn called(&self, host: HostName, call: Call) {
+        self.record(Observer::App(host), Fact::Call(call));
     }
 
-    /// Notes that an application waits in a call that it has just made.
-    pub fn waits(&self, host: HostName, call: &str, began_us: u64, local: Option<SocketAddr>) {
-        let call = Call {
-            call: call.to_owned(),
-            args: String::new(),
-            result: String::new(),
-            errno: None,
-            began_us: Some(began_us),
-            local,
-        };
-        self.waiting().insert((began_us, host), call);
+    /// Notes that an application waits for something: for a call that it has just made to come back,
+    /// for a response. `unfinished` is what there is to report where that never happens.
+    pub fn waits(&self, host: HostName, unfinished: Fact) -> Ticket {
+        let mut waiting = self.waiting();
+        let ticket = waiting.next;
+        waiting.next += 1;
+        waiting.facts.insert(ticket, (host, unfinished));
+        Ticket(ticket)
     }
 
-    /// Notes that the call came back.
-    pub fn waits_no_more(&self, host: HostName, began_us: u64) {
-        self.waiting().remove(&(began_us, host));
+    /// Notes that the waiting is over.
+    pub fn waits_no_more(&self, ticket: Ticket) {
+        self.waiting().facts.remove(&ticket.0);
     }
 
-    fn waiting(&self) -> MutexGuard<'_, BTreeMap<(u64, HostName), Call>> {
+    fn waiting(&self) -> MutexGuard<'_, Waiting> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Reports the calls that have not come back, and ignores what is reported from then on.
+    /// Reports what is still waited for, and ignores what is reported from then on.
     pub fn close(&self) {
-        for ((_, host), call) in std::mem::take(&mut *self.waiting()) {
-            self.record(Observer::App(host), Fact::Call(call));
+        let waiting = std::mem::take(&mut self.waiting().facts);
+        for (host, unfinished) in waiting.into_values() {
+            self.record(Observer::App(host), unfinished);
         }
         self.closed.store(true, Ordering::Release);
     }
@@ -207,5 +195,17 @@ mod tests {
         journal.close();
         journal.record(Observer::Experiment, remark("after"));
         assert_eq!(journal.take().len(), 1);
+    }
+
+    #[test]
+    fn what_is_still_waited_for_is_reported_at_the_close() {
+        let journal = Journal::new();
+        let came = journal.waits(HostName::Client, remark("came"));
+        let _hangs = journal.waits(HostName::Client, remark("hangs"));
+        journal.waits_no_more(came);
+        journal.close();
+        let reports = journal.take();
+        assert_eq!(reports.len(), 1);
+        assert!(matches!(&reports[0].what, What::Fact(Fact::Remark { text }) if text == "hangs"));
     }
 }

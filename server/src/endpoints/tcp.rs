@@ -1,30 +1,23 @@
-//! A TCP connection as an application holds it: connect, read, write, close, each one recorded.
+//! A TCP connection as an application holds it: connect, set, read, write, shut down, close, reset;
+//! each one recorded.
 
-use std::{io, net::SocketAddr, sync::Arc, time::Duration};
+use std::{io, net::SocketAddr, time::Duration};
 
-use linger_shared::event::HostName;
-use socket2::{SockRef, TcpKeepalive};
+use linger_shared::{
+    event::{Call, Fact},
+    units::human,
+};
+use socket2::SockRef;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpSocket, TcpStream},
 };
 
-use super::errno_name;
+use super::{KeepAlive, SocketOption, errno_name, options::set_recorded};
 use crate::{
-    journal::Journal,
-    lab::{LabError, Leftovers, Listener, Stack},
+    journal::Ticket,
+    lab::{LabError, Listener, Stack},
 };
-
-/// Keep-alive as a socket is given it (tcp(7): TCP_KEEPIDLE, TCP_KEEPINTVL, TCP_KEEPCNT).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct KeepAlive {
-    /// Silence before the first probe, in microseconds; the kernel takes whole seconds.
-    pub idle_us: u64,
-    /// Time between probes, in microseconds; the kernel takes whole seconds.
-    pub interval_us: u64,
-    /// Probes that may stay unanswered.
-    pub count: u32,
-}
 
 /// What a read gave.
 #[derive(Debug)]
@@ -37,13 +30,46 @@ pub enum ReadOutcome {
     Failed(io::Error),
 }
 
+/// How far a write came.
+#[derive(Debug)]
+pub struct Written {
+    /// Bytes that the kernel took.
+    pub bytes: usize,
+    /// Why not more.
+    pub end: WriteEnd,
+}
+
+/// Why a write ended.
+#[derive(Debug)]
+pub enum WriteEnd {
+    /// Everything is written.
+    All,
+    /// The kernel took nothing more for as long as the writer was patient.
+    Blocked,
+    /// The connection failed.
+    Failed(io::Error),
+}
+
+/// How a connection is opened, beyond its address.
+#[derive(Debug, Clone, Default)]
+pub struct Dial {
+    /// What the socket is told before `connect()`.
+    pub options: Vec<SocketOption>,
+    /// After which time the application gives `connect()` up by itself; the kernel's own patience
+    /// decides where it is absent.
+    pub patience: Option<Duration>,
+    /// The port that it comes from; the kernel chooses one where it is absent.
+    pub port: Option<u16>,
+}
+
 /// An open connection. Dropping it does not close it: it stays open until the run is over.
 pub struct Connection {
     stream: Option<TcpStream>,
-    journal: Arc<Journal>,
-    leftovers: Arc<Leftovers>,
-    host: HostName,
+    stack: Stack,
     local: Option<SocketAddr>,
+    remote: Option<SocketAddr>,
+    /// A read that was given up: until the next one, the record says that it still waits.
+    given_up: Option<Ticket>,
 }
 
 impl Connection {
@@ -81,12 +107,35 @@ impl Connection {
         to: SocketAddr,
         keepalive: Option<KeepAlive>,
     ) -> Result<io::Result<Self>, LabError> {
+        let dial = Dial {
+            options: keepalive.map(SocketOption::KeepAlive).into_iter().collect(),
+            ..Dial::default()
+        };
+        Self::dial(stack, to, &dial).await
+    }
+
+    /// Connects from a host, as `dial` says. What the application sees is recorded either way.
+    ///
+    /// # Errors
+    /// The outer error is the laboratory's, a refused option or port among them; the inner one is
+    /// what `connect(2)` returned, or of the kind [`io::ErrorKind::TimedOut`] with words of its own
+    /// where the application gave up first.
+    pub async fn dial(
+        stack: &Stack,
+        to: SocketAddr,
+        dial: &Dial,
+    ) -> Result<io::Result<Self>, LabError> {
         let socket = stack.socket().await?;
-        if let Some(keepalive) = keepalive {
-            set_keepalive(&SockRef::from(&socket), keepalive)
-                .map_err(|source| LabError::io(format!("set {keepalive:?}"), source))?;
+        if let Some(port) = dial.port {
+            let from = SocketAddr::from(([0, 0, 0, 0], port));
+            socket
+                .bind(from)
+                .map_err(|source| LabError::io(format!("bind to port {port}"), source))?;
         }
-        let connected = connect_recorded(stack, socket, to).await;
+        for option in &dial.options {
+            set_recorded(stack, &SockRef::from(&socket), option, Call::default())?;
+        }
+        let connected = connect_recorded(stack, socket, to, dial.patience, None).await;
         Ok(connected.map(|stream| Self::new(stack, stream)))
     }
 
@@ -95,65 +144,101 @@ impl Connection {
     /// # Errors
     /// What `accept(2)` returned: here a failure of the laboratory.
     pub async fn accept(listener: &Listener) -> Result<Self, LabError> {
-        let journal = listener.stack.journal();
-        let began_us = journal.now_us();
-        let (stream, peer) =
-            listener.socket.accept().await.map_err(|source| {
-                LabError::io(format!("accept on {}", listener.address()), source)
-            })?;
-        journal.call(
-            listener.stack.name(),
-            "accept",
-            "",
-            peer.to_string(),
-            None,
-            began_us,
-            stream.local_addr().ok(),
-        );
+        let stream = accept_recorded(listener)
+            .await
+            .map_err(|source| LabError::io(format!("accept on {}", listener.address()), source))?;
         Ok(Self::new(&listener.stack, stream))
     }
 
     fn new(stack: &Stack, stream: TcpStream) -> Self {
         Self {
             local: stream.local_addr().ok(),
+            remote: stream.peer_addr().ok(),
             stream: Some(stream),
-            journal: Arc::clone(stack.journal()),
-            leftovers: stack.leftovers(),
-            host: stack.name(),
+            stack: stack.clone(),
+            given_up: None,
         }
     }
 
-    /// Gives the stream to a protocol that goes over it and records calls of its own.
-    ///
-    /// # Errors
-    /// ENOTCONN where it is closed.
-    pub(super) fn into_stream(mut self) -> io::Result<TcpStream> {
-        let closed = || io::Error::from(io::ErrorKind::NotConnected);
-        self.stream.take().ok_or_else(closed)
+    /// Its own address.
+    pub fn local(&self) -> Option<SocketAddr> {
+        self.local
     }
 
-    /// Writes all of `bytes`.
+    /// Its peer's address, as this host knows it.
+    pub fn remote(&self) -> Option<SocketAddr> {
+        self.remote
+    }
+
+    /// The stream itself, for a protocol on top of it; nothing that happens to it is recorded from
+    /// then on.
+    ///
+    /// # Errors
+    /// ENOTCONN where it is gone.
+    pub fn into_stream(mut self) -> io::Result<TcpStream> {
+        self.stream
+            .take()
+            .ok_or_else(|| io::ErrorKind::NotConnected.into())
+    }
+
+    /// Tells the socket an option.
+    ///
+    /// # Errors
+    /// [`LabError::Application`] names what `setsockopt(2)` returned.
+    pub fn set(&self, option: &SocketOption) -> Result<(), LabError> {
+        match &self.stream {
+            Some(stream) => set_recorded(&self.stack, &SockRef::from(stream), option, self.about()),
+            None => Err(self.failed("setsockopt()", &io::ErrorKind::NotConnected.into())),
+        }
+    }
+
+    /// Writes all of `bytes`, for as long as it takes.
     ///
     /// # Errors
     /// [`LabError::Application`] names what `write(2)` returned.
     pub async fn write(&mut self, bytes: &[u8]) -> Result<(), LabError> {
-        let began_us = self.journal.now_us();
-        let args = count(bytes.len());
-        let written = match &mut self.stream {
-            Some(stream) => stream.write_all(bytes).await,
-            None => Err(io::ErrorKind::NotConnected.into()),
+        match self.write_within(bytes, Duration::MAX).await.end {
+            WriteEnd::All | WriteEnd::Blocked => Ok(()),
+            WriteEnd::Failed(error) => Err(self.failed("write()", &error)),
+        }
+    }
+
+    /// Writes `bytes` until all are written, the connection fails, or the kernel has taken nothing
+    /// more for `patience`.
+    pub async fn write_within(&mut self, bytes: &[u8], patience: Duration) -> Written {
+        let began_us = self.now_us();
+        let ticket = self.waits("write", count(bytes.len()), began_us);
+        let mut done = 0;
+        let end = loop {
+            if done == bytes.len() {
+                break WriteEnd::All;
+            }
+            let Some(stream) = &mut self.stream else {
+                break WriteEnd::Failed(io::ErrorKind::NotConnected.into());
+            };
+            match tokio::time::timeout(patience, stream.write(&bytes[done..])).await {
+                Ok(Ok(taken)) => done += taken,
+                Ok(Err(error)) => break WriteEnd::Failed(error),
+                Err(_) => break WriteEnd::Blocked,
+            }
         };
-        let (result, errno) = match &written {
-            Ok(()) => ("ok".to_owned(), None),
-            Err(error) => (errno_name(error), Some(errno_name(error))),
+        self.stack.journal().waits_no_more(ticket);
+        let so_far = |what: &str| match done {
+            0 => what.to_owned(),
+            _ => format!("{what} after {}", count(done)),
         };
-        self.called("write", args, result, errno, began_us);
-        written.map_err(|error| self.failed("write()", &error))
+        let (result, errno) = match &end {
+            WriteEnd::All => ("ok".to_owned(), None),
+            WriteEnd::Blocked => (so_far(&format!("blocked for {}", whole(patience))), None),
+            WriteEnd::Failed(error) => (so_far(&errno_name(error)), Some(errno_name(error))),
+        };
+        self.called("write", count(bytes.len()), result, errno, began_us);
+        Written { bytes: done, end }
     }
 
     fn failed(&self, call: &'static str, error: &io::Error) -> LabError {
         LabError::Application {
-            host: self.host,
+            host: self.stack.name(),
             call,
             errno: errno_name(error),
         }
@@ -162,17 +247,16 @@ impl Connection {
     /// Reads once, for as long as it takes.
     ///
     /// A read that is given up (its future dropped) is recorded, at the run's end, as one that still
-    /// waits.
+    /// waits, unless another read follows it.
     pub async fn read(&mut self) -> ReadOutcome {
-        let began_us = self.journal.now_us();
-        // Whether this is given up or the run ends meanwhile, the record says that it still waits.
-        self.journal.waits(self.host, "read", began_us, self.local);
+        let began_us = self.now_us();
+        self.wait_for_data(began_us);
         let mut buffer = vec![0; 64 * 1024];
         let read = match &mut self.stream {
             Some(stream) => stream.read(&mut buffer).await,
             None => Err(io::ErrorKind::NotConnected.into()),
         };
-        self.journal.waits_no_more(self.host, began_us);
+        self.give_up_nothing();
         match read {
             Ok(0) => {
                 self.called("read", "", "end of stream", None, began_us);
@@ -191,6 +275,20 @@ impl Connection {
         }
     }
 
+    /// Reads once; gives `None`, and records that, where nothing has come within `patience`.
+    pub async fn read_within(&mut self, patience: Duration) -> Option<ReadOutcome> {
+        let began_us = self.now_us();
+        match tokio::time::timeout(patience, self.read()).await {
+            Ok(outcome) => Some(outcome),
+            Err(_) => {
+                self.give_up_nothing();
+                let result = format!("nothing for {}", whole(patience));
+                self.called("read", "", result, None, began_us);
+                None
+            }
+        }
+    }
+
     /// Reads until `length` bytes are there.
     ///
     /// # Errors
@@ -203,7 +301,7 @@ impl Connection {
                 ReadOutcome::Data(more) => bytes.extend(more),
                 ReadOutcome::End => {
                     return Err(LabError::Application {
-                        host: self.host,
+                        host: self.stack.name(),
                         call: "read()",
                         errno: format!("end of stream after {} of {length} bytes", bytes.len()),
                     });
@@ -214,11 +312,74 @@ impl Connection {
         Ok(bytes)
     }
 
+    /// Ends the sending side with FIN and goes on reading, as `shutdown(SHUT_WR)` does.
+    ///
+    /// # Errors
+    /// [`LabError::Application`] names what `shutdown(2)` returned.
+    pub async fn shutdown(&mut self) -> Result<(), LabError> {
+        let began_us = self.now_us();
+        let shut = match &mut self.stream {
+            Some(stream) => stream.shutdown().await,
+            None => Err(io::ErrorKind::NotConnected.into()),
+        };
+        let errno = shut.as_ref().err().map(errno_name);
+        let result = errno.clone().unwrap_or_else(|| "ok".to_owned());
+        self.called("shutdown", "SHUT_WR", result, errno, began_us);
+        shut.map_err(|error| self.failed("shutdown()", &error))
+    }
+
     /// Closes the connection, as `close(2)` does: with FIN, where everything received was read.
     pub fn close(mut self) {
-        let began_us = self.journal.now_us();
+        let began_us = self.now_us();
+        self.give_up_nothing();
         self.called("close", "", "ok", None, began_us);
         drop(self.stream.take());
+    }
+
+    /// Aborts the connection: `close(2)` after SO_LINGER was set to 0 sends an RST.
+    ///
+    /// # Errors
+    /// [`LabError::Application`] names what `setsockopt(2)` returned.
+    pub fn reset(self) -> Result<(), LabError> {
+        self.set(&SocketOption::Linger(Some(0)))?;
+        self.close();
+        Ok(())
+    }
+
+    fn now_us(&self) -> u64 {
+        self.stack.journal().now_us()
+    }
+
+    /// Whether this is given up or the run ends meanwhile, the record says that it still waits.
+    fn wait_for_data(&mut self, began_us: u64) {
+        self.give_up_nothing();
+        self.given_up = Some(self.waits("read", String::new(), began_us));
+    }
+
+    fn give_up_nothing(&mut self) {
+        if let Some(ticket) = self.given_up.take() {
+            self.stack.journal().waits_no_more(ticket);
+        }
+    }
+
+    fn waits(&self, call: &str, args: String, began_us: u64) -> Ticket {
+        let unfinished = Call {
+            call: call.to_owned(),
+            args,
+            began_us: Some(began_us),
+            ..self.about()
+        };
+        let journal = self.stack.journal();
+        journal.waits(self.stack.name(), Fact::Call(unfinished))
+    }
+
+    /// What every call on this socket says of it.
+    fn about(&self) -> Call {
+        Call {
+            local: self.local,
+            remote: self.remote,
+            ..Call::default()
+        }
     }
 
     fn called(
@@ -229,51 +390,108 @@ impl Connection {
         errno: Option<String>,
         began_us: u64,
     ) {
-        self.journal
-            .call(self.host, call, args, result, errno, began_us, self.local);
+        let call = Call {
+            call: call.to_owned(),
+            args: args.into(),
+            result: result.into(),
+            errno,
+            began_us: Some(began_us),
+            ..self.about()
+        };
+        self.stack.journal().called(self.stack.name(), call);
     }
 }
 
 impl Drop for Connection {
     fn drop(&mut self) {
         if let Some(stream) = self.stream.take() {
-            self.leftovers.keep(stream);
+            self.stack.leftovers().keep(stream);
         }
     }
 }
 
-/// Connects a socket of a host, and records the call and what it returned.
+/// Connects a socket of a host, and records the call and what it returned. A proxy says for which
+/// of its clients it does so.
+///
+/// # Errors
+/// What `connect(2)` returned, or that `patience` has run out: then of the kind
+/// [`io::ErrorKind::TimedOut`].
 pub(super) async fn connect_recorded(
     stack: &Stack,
     socket: TcpSocket,
     to: SocketAddr,
+    patience: Option<Duration>,
+    on_behalf_of: Option<SocketAddr>,
 ) -> io::Result<TcpStream> {
     let journal = stack.journal();
     let began_us = journal.now_us();
-    let connected = socket.connect(to).await;
-    let (result, errno, local) = match &connected {
-        Ok(stream) => ("ok".to_owned(), None, stream.local_addr().ok()),
-        Err(error) => (errno_name(error), Some(errno_name(error)), None),
+    let about = Call {
+        call: "connect".to_owned(),
+        args: to.to_string(),
+        began_us: Some(began_us),
+        remote: Some(to),
+        on_behalf_of,
+        ..Call::default()
     };
-    journal.call(
+    let ticket = journal.waits(stack.name(), Fact::Call(about.clone()));
+    let connecting = socket.connect(to);
+    let connected = match patience {
+        None => connecting.await,
+        Some(patience) => tokio::time::timeout(patience, connecting)
+            .await
+            .unwrap_or_else(|_| {
+                let words = format!("gave up after {}", whole(patience));
+                Err(io::Error::new(io::ErrorKind::TimedOut, words))
+            }),
+    };
+    journal.waits_no_more(ticket);
+    let result = match &connected {
+        Ok(_) => "ok".to_owned(),
+        Err(error) => errno_name(error),
+    };
+    // Giving up is the application's own doing; no errno says so.
+    let errno = connected
+        .as_ref()
+        .err()
+        .filter(|error| error.get_ref().is_none())
+        .map(errno_name);
+    journal.called(
         stack.name(),
-        "connect",
-        to.to_string(),
-        result,
-        errno,
-        began_us,
-        local,
+        Call {
+            result,
+            errno,
+            local: connected
+                .as_ref()
+                .ok()
+                .and_then(|stream| stream.local_addr().ok()),
+            ..about
+        },
     );
     connected
 }
 
-fn set_keepalive(socket: &SockRef<'_>, keepalive: KeepAlive) -> io::Result<()> {
-    socket.set_tcp_keepalive(
-        &TcpKeepalive::new()
-            .with_time(Duration::from_micros(keepalive.idle_us))
-            .with_interval(Duration::from_micros(keepalive.interval_us))
-            .with_retries(keepalive.count),
-    )
+/// Accepts a connection and records it.
+pub(super) async fn accept_recorded(listener: &Listener) -> io::Result<TcpStream> {
+    let journal = listener.stack.journal();
+    let began_us = journal.now_us();
+    let (stream, peer) = listener.socket.accept().await?;
+    journal.called(
+        listener.stack.name(),
+        Call {
+            call: "accept".to_owned(),
+            result: peer.to_string(),
+            began_us: Some(began_us),
+            local: stream.local_addr().ok(),
+            remote: Some(peer),
+            ..Call::default()
+        },
+    );
+    Ok(stream)
+}
+
+/// A span of time in words.
+pub(super) fn whole(span: Duration) -> String {
+    human(u64::try_from(span.as_micros()).unwrap_or(u64::MAX))
 }
 
 pub(super) fn count(length: usize) -> String {

@@ -133,7 +133,7 @@ async fn script(lab: &mut Lab, params: &Params) -> Result<(), LabError> {
     } else {
         Reuse::Close
     };
-    let mut client = HttpClient::new(lab.client(), address, reuse, lab.crew());
+    let client = HttpClient::new(lab.client(), address, reuse, lab.crew());
     let connect = match lab.mode() {
         Mode::Packets => handshake::connect_us(delay, delay),
         Mode::Relay => handshake::relayed_connect_us(delay),
@@ -142,9 +142,10 @@ async fn script(lab: &mut Lab, params: &Params) -> Result<(), LabError> {
     let predicted = handshake::sequential_us(requests, persistent, connect, exchange, pause);
     let began = lab.now_us();
     let connections = if persistent { 1 } else { requests };
-    lab.expect(
+    lab.expect_after(
         "all_requests",
-        began + predicted,
+        began,
+        predicted,
         format!(
             "{connections} x connect {} + {requests} x exchange {} + {} x pause {}",
             human(connect),

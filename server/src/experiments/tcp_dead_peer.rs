@@ -197,9 +197,10 @@ async fn script(lab: &mut Lab, params: &Params) -> Result<(), LabError> {
     let last_heard = lab.last_arrival_us(HostName::Client);
     let predicted = keepalive.map(detection_us);
     if let (Some(keepalive), Some(predicted)) = (keepalive, predicted) {
-        lab.expect(
+        lab.expect_after(
             "detection",
-            last_heard + predicted,
+            last_heard,
+            predicted,
             format!(
                 "idle {} + {} x interval {}",
                 human(keepalive.idle_us),

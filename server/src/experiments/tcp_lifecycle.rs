@@ -157,9 +157,10 @@ async fn script(lab: &mut Lab, params: &Params) -> Result<(), LabError> {
     let listener = lab.server().listen(7654).await?;
     let began = lab.now_us();
     let predicted = handshake::connect_us(delay, delay);
-    lab.expect(
+    lab.expect_after(
         "connect",
-        began + predicted,
+        began,
+        predicted,
         format!("SYN there and SYN-ACK back: 2 x {}", human(delay)),
     );
     let (mut client, mut server, connected_us) =
@@ -226,9 +227,10 @@ async fn close_in_turn(
 
     if params.boolean("peer_closes") {
         let predicted = closing::both_us(delay, delay);
-        lab.expect(
+        lab.expect_after(
             "close",
-            closed_at + predicted,
+            closed_at,
+            predicted,
             format!("FIN there, FIN back, ACK there: 3 x {}", human(delay)),
         );
         second.close();
@@ -266,9 +268,10 @@ async fn close_in_turn(
     let waits_since = lab.last_arrival_us(first_host);
     let fin_timeout = params.duration_us("fin_timeout").div_ceil(1_000_000) * 1_000_000;
     let predicted = closing::orphan_us(fin_timeout, rto_us);
-    lab.expect(
+    lab.expect_after(
         "orphan_gone",
-        waits_since + predicted,
+        waits_since,
+        predicted,
         if predicted > fin_timeout {
             format!(
                 "3.5 x RTO of {}, which is more than tcp_fin_timeout of {}",
@@ -306,9 +309,10 @@ async fn close_at_once(
     lab.chapter("Both close at once");
     let closed_at = lab.now_us();
     let predicted = closing::crossed_us(delay, delay);
-    lab.expect(
+    lab.expect_after(
         "close",
-        closed_at + predicted,
+        closed_at,
+        predicted,
         format!("FINs cross, ACKs cross: 2 x {}", human(delay)),
     );
     client.close();

@@ -32,7 +32,7 @@ pub use self::{
 use crate::{
     hosts::{self, Tables},
     journal::Journal,
-    wire::{Armed, Cut, Rules},
+    wire::{Armed, Cut, Rules, Way},
 };
 
 /// What a run is to be.
@@ -88,6 +88,36 @@ impl LinkPlan {
             far,
             there: conditions.clone(),
             back: conditions,
+        }
+    }
+}
+
+impl Way {
+    /// The way from one host to another along links: their delays, one after the other. All of the
+    /// links count where these are not neighbours.
+    fn along(links: &[LinkPlan], from: HostName, to: HostName) -> Self {
+        let direct =
+            |link: &&LinkPlan| [(link.near, link.far), (link.far, link.near)].contains(&(from, to));
+        let passed: Vec<&LinkPlan> = match links.iter().find(direct) {
+            Some(link) => vec![link],
+            None => links.iter().collect(),
+        };
+        let delay = |towards_server: bool| {
+            let us = passed
+                .iter()
+                .map(|link| match towards_server {
+                    true => link.there.delay_us,
+                    false => link.back.delay_us,
+                })
+                .sum();
+            Duration::from_micros(us)
+        };
+        let outwards = from < to;
+        Self {
+            from,
+            to,
+            there: delay(outwards),
+            back: delay(!outwards),
         }
     }
 }
@@ -166,6 +196,8 @@ pub struct Lab {
     crew: Crew,
     /// Connections that nobody closed: they stay open until nothing is recorded any more.
     leftovers: Arc<Leftovers>,
+    /// What joins the hosts.
+    links: Vec<LinkPlan>,
     stack: stack::Ground,
 }
 
@@ -250,6 +282,7 @@ impl Lab {
             mode: setup.mode,
             crew: Crew::default(),
             leftovers,
+            links: setup.plan.links.clone(),
             stack: ground,
         };
         Ok((lab, header))
@@ -292,17 +325,37 @@ impl Lab {
             .stack(name, Arc::clone(&self.journal), Arc::clone(&self.leftovers))
     }
 
-    /// A way for a host's connections to reach a listener: the listener's own address, or that of
-    /// a relay in front of it.
+    /// A way to reach a listener for the connections of the host that is next to it on the
+    /// client's side: see [`Lab::reach_from`].
     ///
     /// # Errors
     /// [`LabError`] where the relay's front cannot be opened.
     pub async fn reach(&self, listener: &Listener) -> Result<SocketAddr, LabError> {
+        let to = listener.stack.name();
+        let from = self
+            .links
+            .iter()
+            .find(|link| link.far == to)
+            .map_or(HostName::Client, |link| link.near);
+        self.reach_from(from, listener).await
+    }
+
+    /// A way for the connections of the host `from` to reach a listener: the listener's own address,
+    /// or that of a relay in front of it, which delays as the links between the two do.
+    ///
+    /// # Errors
+    /// [`LabError`] where the relay's front cannot be opened.
+    pub async fn reach_from(
+        &self,
+        from: HostName,
+        listener: &Listener,
+    ) -> Result<SocketAddr, LabError> {
         match self.stack.relay() {
             None => Ok(listener.address()),
             Some(relay) => {
+                let way = Way::along(&self.links, from, listener.stack.name());
                 let (address, work) = relay
-                    .front(listener.address())
+                    .front(way, listener.address())
                     .await
                     .map_err(|source| LabError::io("open the relay's front", source))?;
                 self.crew.spawn(work);
@@ -356,6 +409,18 @@ impl Lab {
         self.say(Fact::Expectation {
             name: name.to_owned(),
             predicted_at_us,
+            predicted_us: None,
+            because,
+        });
+    }
+
+    /// What theory says will happen `predicted_us` after `since_us`, before it does. The verdict
+    /// names the span even where nothing is measured for it.
+    pub fn expect_after(&self, name: &str, since_us: u64, predicted_us: u64, because: String) {
+        self.say(Fact::Expectation {
+            name: name.to_owned(),
+            predicted_at_us: since_us.saturating_add(predicted_us),
+            predicted_us: Some(predicted_us),
             because,
         });
     }
@@ -438,7 +503,7 @@ impl Lab {
                 let _ = tokio::time::timeout(patience, relay.idle()).await;
             }
             None => {
-                for host in [HostName::Client, HostName::Server] {
+                for host in [HostName::Client, HostName::Proxy, HostName::Server] {
                     self.connections_until(host, patience, |sockets| {
                         sockets
                             .iter()

@@ -6,7 +6,6 @@ use std::{
     io,
     net::{IpAddr, Ipv4Addr, SocketAddr},
     sync::Arc,
-    time::Duration,
 };
 
 use linger_shared::event::{HostInfo, HostName, Mode};
@@ -36,7 +35,7 @@ pub(super) enum Ground {
     #[cfg(linger_packets)]
     Packets(PacketGround),
     /// Loopback sockets, joined by a relay.
-    Relay(Relay),
+    Relay(Relay, Vec<HostName>),
 }
 
 /// The fields are dropped in this order: the wire before the sockets, the hosts last.
@@ -90,11 +89,9 @@ impl Ground {
         if mode == Mode::Packets {
             return Err(LabError::Unmet("this build has no packet wire".to_owned()));
         }
-        // A relay has one delay; the plans of experiments that it carries are symmetric.
+        // The relay chooses nothing at random.
         let _ = seed;
-        let delay_us = plan.links.iter().map(|link| link.there.delay_us).sum();
-        let delay = Duration::from_micros(delay_us);
-        Ok(Self::Relay(Relay::new(journal, rules, delay)))
+        Ok(Self::Relay(Relay::new(journal, rules), plan.hosts()))
     }
 
     pub(super) fn hosts(&self) -> Vec<HostInfo> {
@@ -109,13 +106,14 @@ impl Ground {
                     sysctls: pinned(host, ground.congestion),
                 })
                 .collect(),
-            Self::Relay(_) => [HostName::Client, HostName::Server]
-                .map(|name| HostInfo {
+            Self::Relay(_, hosts) => hosts
+                .iter()
+                .map(|&name| HostInfo {
                     name,
                     address: Ipv4Addr::LOCALHOST.to_string(),
                     sysctls: Default::default(),
                 })
-                .into(),
+                .collect(),
         }
     }
 
@@ -123,7 +121,7 @@ impl Ground {
         match self {
             #[cfg(linger_packets)]
             Self::Packets(_) => None,
-            Self::Relay(relay) => Some(relay),
+            Self::Relay(relay, _) => Some(relay),
         }
     }
 
@@ -131,7 +129,7 @@ impl Ground {
         match self {
             #[cfg(linger_packets)]
             Self::Packets(ground) => Some(ground.sampler.tables()),
-            Self::Relay(_) => None,
+            Self::Relay(..) => None,
         }
     }
 
@@ -147,7 +145,7 @@ impl Ground {
             Self::Packets(ground) => Kernels {
                 asked: Some((ground.sampler.trigger(), ground.sampler.tables())),
             },
-            Self::Relay(_) => Kernels::default(),
+            Self::Relay(..) => Kernels::default(),
         }
     }
 
@@ -156,7 +154,7 @@ impl Ground {
         match self {
             #[cfg(linger_packets)]
             Self::Packets(ground) => Path::Packets(ground.link.as_ref().map(PacketLink::ender)),
-            Self::Relay(relay) => Path::Relay(relay.clone()),
+            Self::Relay(relay, _) => Path::Relay(relay.clone()),
         }
     }
 
@@ -167,7 +165,7 @@ impl Ground {
                 .link
                 .as_ref()
                 .map_or(0, |link| link.last_arrival_us(host)),
-            Self::Relay(_) => {
+            Self::Relay(..) => {
                 let _ = host;
                 0
             }
@@ -196,7 +194,7 @@ impl Ground {
                     ),
                     congestion: ground.congestion,
                 },
-                Self::Relay(_) => Place::Loopback,
+                Self::Relay(..) => Place::Loopback,
             },
         }
     }
@@ -209,7 +207,7 @@ impl Ground {
                 ground.link = None;
                 Self::Packets(ground)
             }
-            Self::Relay(relay) => Self::Relay(relay),
+            Self::Relay(relay, hosts) => Self::Relay(relay, hosts),
         }
     }
 }

@@ -242,14 +242,7 @@ mod tests {
     }
 
     fn verdict() -> Fact {
-        Fact::Verdict(linger_shared::event::Verdict {
-            ended_by: String::new(),
-            how: String::new(),
-            outcomes: Default::default(),
-            measurements: Vec::new(),
-            counts: Default::default(),
-            summary: String::new(),
-        })
+        Fact::Verdict(linger_shared::event::Verdict::default())
     }
 
     fn past(facts: Vec<Fact>) -> Past {

@@ -21,7 +21,7 @@ pub(super) struct Witness {
     /// Ends of streams that are on their way through a relay.
     ends_in_flight: HashMap<u64, (u32, HostName)>,
     measurements: Vec<Measurement>,
-    expected: Vec<String>,
+    expected: Vec<(String, Option<u64>)>,
     outcomes: BTreeMap<HostName, String>,
     /// Whose kernel gave up, and the address of the socket.
     timed_out: Vec<(HostName, Option<SocketAddr>)>,
@@ -99,11 +99,19 @@ impl Witness {
                 }
             }
             Fact::Http(exchange) => {
-                self.requests += 1;
-                self.responses += u64::from(exchange.status.is_some());
+                // What a proxy passes on is no request of its own.
+                if event.seen_by == Observer::App(HostName::Client) {
+                    self.requests += 1;
+                    self.responses += u64::from(exchange.status.is_some());
+                }
                 if let Observer::App(host) = event.seen_by {
                     let text = match (&exchange.error, exchange.status) {
                         (Some(error), _) => format!("{}: {error}", exchange.line),
+                        (None, Some(status))
+                            if event.seen_by != Observer::App(HostName::Client) =>
+                        {
+                            format!("{}: {status}", exchange.line)
+                        }
                         (None, Some(status)) => format!(
                             "{} of {} responses, the last {status}",
                             self.responses, self.requests
@@ -113,7 +121,9 @@ impl Witness {
                     self.outcomes.insert(host, text);
                 }
             }
-            Fact::Expectation { name, .. } => self.expected.push(name.clone()),
+            Fact::Expectation {
+                name, predicted_us, ..
+            } => self.expected.push((name.clone(), *predicted_us)),
             Fact::Measurement(measurement) => self.measurements.push(measurement.clone()),
             Fact::Stopped { reason } => self.stopped = Some(reason.clone()),
             Fact::Rule { .. }
@@ -179,11 +189,11 @@ impl Witness {
     }
 
     pub(super) fn verdict(mut self) -> Verdict {
-        for name in std::mem::take(&mut self.expected) {
+        for (name, predicted_us) in std::mem::take(&mut self.expected) {
             if !self.measurements.iter().any(|m| m.name == name) {
                 self.measurements.push(Measurement {
                     name,
-                    predicted_us: None,
+                    predicted_us,
                     measured_us: None,
                 });
             }
@@ -217,6 +227,7 @@ impl Witness {
             measurements: self.measurements,
             counts,
             summary,
+            ..Verdict::default()
         }
     }
 
@@ -402,8 +413,7 @@ mod tests {
                     args: String::new(),
                     result: result.to_owned(),
                     errno: errno.map(str::to_owned),
-                    began_us: None,
-                    local: None,
+                    ..Call::default()
                 }),
             );
         }

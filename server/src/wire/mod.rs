@@ -13,6 +13,6 @@ mod rules;
 #[cfg(linger_packets)]
 pub use self::hub::{Joining, LinkEnder, LinkError, PacketLink, Port};
 pub use self::{
-    relay::Relay,
+    relay::{Relay, Way},
     rules::{Answer, ArmError, Armed, Cut, Fate, Judgement, Passing, Rewritten, Rules},
 };

@@ -3,10 +3,14 @@
 //! A connection to the relay's front is carried on to a backend. What is read from one side is
 //! written to the other after the delay, in order. A kernel answers on each side of the relay, so
 //! there are no packets to show: events speak of chunks of a stream, and a cut makes the stream
-//! wait instead of losing a part of it.
+//! wait instead of losing a part of it. A reset ends both directions at once, and what was on its
+//! way is lost, as it is in a kernel's queues.
+//!
+//! Each front has a [`Way`] of its own, so a run with a proxy has one between client and proxy and
+//! one between proxy and server.
 
 use std::{
-    collections::BTreeSet,
+    collections::BTreeMap,
     io,
     net::{Ipv4Addr, SocketAddr},
     sync::{
@@ -31,6 +35,7 @@ use tokio::{
     task::JoinSet,
     time::{Instant, sleep_until},
 };
+use tokio_util::sync::CancellationToken;
 
 use super::rules::Rules;
 use crate::journal::Journal;
@@ -41,12 +46,24 @@ const CHUNK: usize = 16 * 1024;
 /// How many chunks may wait out their delay in one direction before reading stops.
 const WAITING: usize = 1_024;
 
-/// What joins two hosts on loopback.
+/// Between which hosts a front carries, and how long that takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Way {
+    /// Who opens connections.
+    pub from: HostName,
+    /// Who accepts them.
+    pub to: HostName,
+    /// How long a chunk takes from `from` to `to`.
+    pub there: Duration,
+    /// How long it takes back.
+    pub back: Duration,
+}
+
+/// What joins the hosts on loopback.
 #[derive(Clone)]
 pub struct Relay {
     journal: Arc<Journal>,
     rules: Arc<Rules>,
-    delay: Duration,
     connections: Arc<AtomicU32>,
     /// Connections that are carried, and chunks that are on their way.
     load: Arc<watch::Sender<Load>>,
@@ -56,17 +73,17 @@ pub struct Relay {
 #[derive(Default)]
 struct Load {
     carried: usize,
-    chunks: BTreeSet<u64>,
+    /// By id, with the connection.
+    chunks: BTreeMap<u64, u32>,
     over: bool,
 }
 
 impl Relay {
-    /// A relay that delays every chunk by `delay` in either direction.
-    pub fn new(journal: Arc<Journal>, rules: Arc<Rules>, delay: Duration) -> Self {
+    /// A relay that has no front yet.
+    pub fn new(journal: Arc<Journal>, rules: Arc<Rules>) -> Self {
         Self {
             journal,
             rules,
-            delay,
             connections: Arc::default(),
             load: Arc::new(watch::Sender::new(Load::default())),
         }
@@ -96,7 +113,7 @@ impl Relay {
     pub fn end(&self) {
         self.load.send_modify(|load| {
             load.over = true;
-            for id in std::mem::take(&mut load.chunks) {
+            for id in std::mem::take(&mut load.chunks).into_keys() {
                 self.lost(id, "end", "run over", 0.5);
             }
         });
@@ -114,13 +131,27 @@ impl Relay {
         );
     }
 
-    /// Opens a front for the client whose connections are carried to `backend`, and gives the
-    /// front's address and the work to be spawned.
+    /// Drops what is still on its way on one connection, because it was reset.
+    fn forget(&self, connection: u32) {
+        self.load.send_modify(|load| {
+            load.chunks.retain(|&id, of| {
+                let goes = *of == connection;
+                if goes {
+                    self.lost(id, "reset", "connection reset", 0.5);
+                }
+                !goes
+            });
+        });
+    }
+
+    /// Opens a front whose connections are carried to `backend` on its way, and gives the front's
+    /// address and the work to be spawned.
     ///
     /// # Errors
     /// What `bind(2)` returned.
     pub async fn front(
         &self,
+        way: Way,
         backend: SocketAddr,
     ) -> io::Result<(SocketAddr, impl Future<Output = ()> + Send + 'static)> {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
@@ -132,7 +163,7 @@ impl Relay {
                 tokio::select! {
                     accepted = listener.accept() => match accepted {
                         Ok((stream, _)) => {
-                            carried.spawn(relay.clone().carry(stream, backend));
+                            carried.spawn(relay.clone().carry(way, stream, backend));
                         }
                         // The client gave up, or descriptors are short: the next may succeed.
                         Err(_) => tokio::time::sleep(Duration::from_millis(10)).await,
@@ -144,47 +175,61 @@ impl Relay {
         Ok((address, work))
     }
 
-    async fn carry(self, client: TcpStream, backend: SocketAddr) {
+    async fn carry(self, way: Way, near: TcpStream, backend: SocketAddr) {
         self.load.send_modify(|load| load.carried += 1);
-        self.carry_streams(client, backend).await;
+        let connection = self.connections.fetch_add(1, Ordering::Relaxed);
+        self.carry_streams(way, connection, near, backend).await;
         self.load.send_modify(|load| load.carried -= 1);
     }
 
-    async fn carry_streams(&self, client: TcpStream, backend: SocketAddr) {
-        let connection = self.connections.fetch_add(1, Ordering::Relaxed);
-        let to_server = Direction {
+    async fn carry_streams(&self, way: Way, connection: u32, near: TcpStream, backend: SocketAddr) {
+        let there = Direction {
             relay: self.clone(),
             connection,
-            from: HostName::Client,
-            to: HostName::Server,
+            from: way.from,
+            to: way.to,
+            delay: way.there,
+            opener: near.peer_addr().ok(),
+            reset: CancellationToken::new(),
         };
-        let to_client = Direction {
-            relay: self.clone(),
-            connection,
-            from: HostName::Server,
-            to: HostName::Client,
-        };
-        let id = to_server.departed(ChunkContent::Open, &[]);
-        sleep_until(Instant::now() + self.delay).await;
-        self.rules.passable(HostName::Client).await;
-        let server = match TcpStream::connect(backend).await {
-            Ok(server) => server,
+        let id = there.departed(ChunkContent::Open, &[]);
+        sleep_until(Instant::now() + way.there).await;
+        self.rules.passable(way.from).await;
+        let far = match TcpStream::connect(backend).await {
+            Ok(far) => far,
             Err(error) => {
-                to_server.lost(id, "backend", &crate::endpoints::errno_name(&error));
+                there.lost(id, "backend", &crate::endpoints::errno_name(&error));
                 return;
             }
         };
-        to_server.arrived(id);
-        for stream in [&client, &server] {
+        there.arrived(id);
+        let back = Direction {
+            relay: self.clone(),
+            connection,
+            from: way.to,
+            to: way.from,
+            delay: way.back,
+            opener: far.local_addr().ok(),
+            reset: there.reset.clone(),
+        };
+        for stream in [&near, &far] {
             // The relay adds its own delay and no other.
             let _ = stream.set_nodelay(true);
         }
-        let (client_read, client_write) = client.into_split();
-        let (server_read, server_write) = server.into_split();
-        tokio::join!(
-            to_server.pump(client_read, server_write),
-            to_client.pump(server_read, client_write),
-        );
+        let reset = there.reset.clone();
+        let (near_read, near_write) = near.into_split();
+        let (far_read, far_write) = far.into_split();
+        tokio::select! {
+            _ = async {
+                tokio::join!(
+                    there.pump(near_read, far_write),
+                    back.pump(far_read, near_write),
+                )
+            } => {}
+            // Nobody holds the sockets any more then, and the one that was told not to linger
+            // says RST.
+            () = reset.cancelled() => self.forget(connection),
+        }
     }
 }
 
@@ -194,6 +239,11 @@ struct Direction {
     connection: u32,
     from: HostName,
     to: HostName,
+    delay: Duration,
+    /// What the connection's opener is called on the sending host.
+    opener: Option<SocketAddr>,
+    /// Cancelled when a reset was passed on, in either direction.
+    reset: CancellationToken,
 }
 
 /// What waits out its delay.
@@ -205,7 +255,7 @@ struct Waiting {
 }
 
 impl Direction {
-    async fn pump(self, reader: OwnedReadHalf, writer: OwnedWriteHalf) {
+    async fn pump(&self, reader: OwnedReadHalf, writer: OwnedWriteHalf) {
         let (sender, receiver) = mpsc::channel(WAITING);
         tokio::join!(
             self.take_in(reader, sender),
@@ -223,7 +273,7 @@ impl Direction {
             };
             let id = self.departed(content, &bytes);
             let chunk = Waiting {
-                due: Instant::now() + self.relay.delay,
+                due: Instant::now() + self.delay,
                 id,
                 content,
                 bytes,
@@ -250,7 +300,12 @@ impl Direction {
                 ChunkContent::End => writer.shutdown().await,
                 ChunkContent::Reset => {
                     // Closing with a linger time of zero sends an RST to the other side.
-                    SockRef::from(writer.as_ref()).set_linger(Some(Duration::ZERO))
+                    // The socket may be gone already; then there is nobody to tell.
+                    let _ = SockRef::from(writer.as_ref()).set_linger(Some(Duration::ZERO));
+                    // Dropping this half would say FIN first.
+                    writer.forget();
+                    self.reset.cancel();
+                    return;
                 }
                 ChunkContent::Open => Ok(()),
             };
@@ -279,11 +334,12 @@ impl Direction {
             content,
             summary,
             bytes: to_hex(bytes),
+            opener: self.opener,
         });
         self.relay.load.send_modify(|load| {
             if !load.over {
                 self.relay.journal.record(Observer::Wire, departed);
-                load.chunks.insert(id);
+                load.chunks.insert(id, self.connection);
             }
         });
         id
@@ -304,7 +360,7 @@ impl Direction {
     /// Records a chunk's ending, unless it has one.
     fn landed(&self, id: u64, record: impl FnOnce()) {
         self.relay.load.send_modify(|load| {
-            if load.chunks.remove(&id) {
+            if load.chunks.remove(&id).is_some() {
                 record();
             }
         });

@@ -9,6 +9,7 @@ mod export;
 mod leaks;
 mod lifecycle;
 mod observed;
+mod proxy;
 mod rights;
 mod sequential;
 mod wire;

@@ -1,11 +1,15 @@
 //! Runs an experiment and looks at its events.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
-use linger::runs::{Config, Manager, Visitor};
+use linger::{
+    experiments::{Experiment, Script},
+    lab::{Lab, Plan},
+    runs::{Config, Manager, Visitor},
+};
 use linger_shared::{
     event::{Event, Fact, HostName, Mode, Observer, Packet, TcpState, Verdict},
-    experiment::Value,
+    experiment::{Descriptor, Params, Value},
     protocol::{RunRequest, RunState},
 };
 
@@ -43,14 +47,77 @@ pub(crate) async fn observe_while(
     let run = manager
         .start(&request(experiment, params), Visitor::LOCAL)
         .expect("the run starts");
-    let log = manager.log(&run.id).expect("a started run has a log");
+    watch(&manager, &run.id, |event| {
+        meanwhile(&manager, &run.id, event)
+    })
+    .await
+}
+
+/// Runs a script of a test's own to its end.
+pub(crate) async fn observe_own(
+    mode: Mode,
+    plan: Plan,
+    script: impl for<'a> Fn(&'a mut Lab) -> Script<'a> + Send + Sync + 'static,
+) -> Observed {
+    let manager = Manager::new(Config::default()).expect("a manager without a data folder");
+    let own = Own { plan, script };
+    let params = own.descriptor().resolve(&BTreeMap::new());
+    let params = params.expect("no parameters are needed");
+    let run = manager
+        .start_own(Arc::new(own), params, Some(1), Some(mode))
+        .expect("the run starts");
+    watch(&manager, &run.id, |_| {}).await
+}
+
+/// An experiment that only a test runs.
+struct Own<S> {
+    plan: Plan,
+    script: S,
+}
+
+impl<S> Experiment for Own<S>
+where
+    S: for<'a> Fn(&'a mut Lab) -> Script<'a> + Send + Sync,
+{
+    fn id(&self) -> &'static str {
+        "own"
+    }
+
+    fn descriptor(&self) -> Descriptor {
+        let text = || "a test's own".to_owned();
+        Descriptor {
+            id: self.id().to_owned(),
+            title: text(),
+            question: text(),
+            family: text(),
+            modes: vec![Mode::Packets, Mode::Relay],
+            explanation: Vec::new(),
+            look_for: Vec::new(),
+            misconception: text(),
+            params: Vec::new(),
+            presets: Vec::new(),
+            references: Vec::new(),
+        }
+    }
+
+    fn plan(&self, _: &Params) -> Plan {
+        self.plan.clone()
+    }
+
+    fn run<'a>(&'a self, lab: &'a mut Lab, _: &'a Params) -> Script<'a> {
+        (self.script)(lab)
+    }
+}
+
+async fn watch(manager: &Manager, id: &str, mut meanwhile: impl FnMut(&Event)) -> Observed {
+    let log = manager.log(id).expect("a started run has a log");
     let mut changes = log.subscribe();
     let mut events: Vec<Event> = Vec::new();
     loop {
         let progress = *changes.borrow_and_update();
         for line in log.read(events.len() as u64, usize::MAX, usize::MAX) {
             let event = serde_json::from_str(&line).expect("a recorded event reads back");
-            meanwhile(&manager, &run.id, &event);
+            meanwhile(&event);
             events.push(event);
         }
         if progress.state.is_over() && events.len() as u64 == progress.next {

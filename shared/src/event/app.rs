@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use serde::{Deserialize, Serialize};
 
 /// A call that an application made.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Call {
     /// The call's name, such as `connect`, `read`, `close`.
@@ -21,6 +21,16 @@ pub struct Call {
     /// The socket's own address, where it has one.
     #[cfg_attr(feature = "openapi", schema(value_type = Option<String>))]
     pub local: Option<SocketAddr>,
+    /// The address of the socket's peer, where it is known. On the accepting side it is what tells
+    /// a connection from the others of the same listener.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(value_type = Option<String>))]
+    pub remote: Option<SocketAddr>,
+    /// A proxy's call on one of its two connections: the client's address of the other one, which
+    /// joins the two.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(value_type = Option<String>))]
+    pub on_behalf_of: Option<SocketAddr>,
 }
 
 /// An HTTP request and its response.
@@ -31,9 +41,9 @@ pub struct HttpExchange {
     pub request: u32,
     /// Method and target, such as `GET /1`.
     pub line: String,
-    /// Status code; absent where no response came.
+    /// Status code; absent where no response came, or none has come yet.
     pub status: Option<u16>,
-    /// Errno's name or what else went wrong.
+    /// Errno's name or what else went wrong; absent, with no status either, while it still waits.
     pub error: Option<String>,
     /// When the request was handed to the client library, in microseconds.
     pub began_us: u64,

@@ -14,9 +14,9 @@ use serde::{
 use thiserror::Error;
 
 use super::{
-    Call, Chunk, ChunkContent, Event, Fact, HandshakeKind, HostName, HttpExchange, Measurement,
-    Observer, Origin, OutputStream, Packet, ProcessState, SocketSnapshot, TcpInfo, TcpState, Timer,
-    TlsHandshake, Verdict,
+    Call, Chunk, ChunkContent, Ending, Event, Fact, HandshakeKind, HostName, HttpExchange,
+    Measurement, Observer, Origin, OutputStream, Packet, ProcessState, Side, SocketSnapshot,
+    TcpInfo, TcpState, Timer, TlsHandshake, Verdict,
 };
 use crate::dissect::Message;
 
@@ -66,6 +66,7 @@ flat! {
     cwnd: u32,
     detail: String,
     ended_by: String,
+    endings: Vec<Ending>,
     errno: String,
     error: String,
     from: HostName,
@@ -88,6 +89,8 @@ flat! {
     min_rtt_us: u32,
     name: String,
     on: bool,
+    on_behalf_of: SocketAddr,
+    opener: SocketAddr,
     origin: Origin,
     orphan: bool,
     outcomes: BTreeMap<String, String>,
@@ -112,6 +115,7 @@ flat! {
     rule: String,
     send_queue: u32,
     server_name: String,
+    sides: Vec<Side>,
     ssthresh: u32,
     state: String,
     status: u16,
@@ -176,6 +180,7 @@ impl Flat {
                 content: need!(self.content),
                 summary: need!(self.summary),
                 bytes: need!(self.bytes),
+                opener: self.opener,
             }),
             "chunk_arrived" => Fact::ChunkArrived { id: need!(self.id) },
             "chunk_dropped" => Fact::ChunkDropped {
@@ -215,6 +220,8 @@ impl Flat {
                 errno: self.errno,
                 began_us: self.began_us,
                 local: self.local,
+                remote: self.remote,
+                on_behalf_of: self.on_behalf_of,
             }),
             "http" => Fact::Http(HttpExchange {
                 request: need!(self.request),
@@ -275,6 +282,7 @@ impl Flat {
             "expectation" => Fact::Expectation {
                 name: need!(self.name),
                 predicted_at_us: need!(self.predicted_at_us),
+                predicted_us: self.predicted_us,
                 because: need!(self.because),
             },
             "measurement" => Fact::Measurement(Measurement {
@@ -298,6 +306,8 @@ impl Flat {
                 measurements: need!(self.measurements),
                 counts: need!(self.counts),
                 summary: need!(self.summary),
+                sides: self.sides.unwrap_or_default(),
+                endings: self.endings.unwrap_or_default(),
             }),
             _ => return Err(NoEvent::Kind(self.kind)),
         })
@@ -336,6 +346,18 @@ mod tests {
             options: vec!["MSS 1460".to_owned()],
             payload: 6,
             role: Role::KeepAliveProbe { nth: 2 },
+        }
+    }
+
+    fn side() -> Side {
+        Side {
+            host: HostName::Client,
+            towards: HostName::Proxy,
+            saw: "ETIMEDOUT".to_owned(),
+            how: "gave up".to_owned(),
+            at_us: Some(1),
+            saw_at_us: Some(2),
+            state: "gone".to_owned(),
         }
     }
 
@@ -386,6 +408,7 @@ mod tests {
                 content: ChunkContent::Reset,
                 summary: text(),
                 bytes: text(),
+                opener: Some(address(3)),
             }),
             Fact::ChunkArrived { id: 1 },
             Fact::ChunkDropped {
@@ -428,6 +451,8 @@ mod tests {
                 errno: Some(text()),
                 began_us: Some(1),
                 local: Some(address(1)),
+                remote: Some(address(2)),
+                on_behalf_of: Some(address(3)),
             }),
             Fact::Http(HttpExchange {
                 request: 1,
@@ -487,6 +512,7 @@ mod tests {
             Fact::Expectation {
                 name: text(),
                 predicted_at_us: 1,
+                predicted_us: Some(2),
                 because: text(),
             },
             Fact::Measurement(Measurement {
@@ -508,6 +534,15 @@ mod tests {
                 }],
                 counts: BTreeMap::from([(text(), 1)]),
                 summary: text(),
+                sides: vec![side()],
+                endings: vec![Ending {
+                    connection: 1,
+                    ended_by: text(),
+                    how: text(),
+                    at_us: Some(2),
+                    because: text(),
+                    sides: vec![side()],
+                }],
             }),
         ];
         for fact in &facts {

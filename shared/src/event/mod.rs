@@ -23,7 +23,7 @@ pub use self::{
     hex::{from_hex, to_hex},
     packet::{Chunk, ChunkContent, FlowState, Origin, Packet, Role, TcpInfo},
     socket::{SocketSnapshot, TcpState, Timer, TimerKind},
-    verdict::{Measurement, Verdict},
+    verdict::{Ending, Measurement, Side, Verdict},
 };
 use crate::{experiment::Value, link::LinkInfo};
 
@@ -352,6 +352,9 @@ pub enum Fact {
         name: String,
         /// When it should happen, on the run's clock, in microseconds.
         predicted_at_us: u64,
+        /// The span that theory gives, in microseconds, counted from where the measurement begins.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        predicted_us: Option<u64>,
         /// The formula with its numbers.
         because: String,
     },

@@ -158,6 +158,11 @@ pub struct Chunk {
     pub summary: String,
     /// The bytes themselves, as hexadecimal digits; empty unless `content` is `data`.
     pub bytes: String,
+    /// The address that tells this connection from others on the sending host: on the opener's its
+    /// own, on the accepting host the relay's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(value_type = Option<String>))]
+    pub opener: Option<SocketAddr>,
 }
 
 /// What a relay saw on one of its sockets.

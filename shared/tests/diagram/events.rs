@@ -267,8 +267,7 @@ impl Run {
             args: args.to_owned(),
             result: result.to_owned(),
             errno,
-            began_us: None,
-            local: None,
+            ..Call::default()
         });
         self.push(at_us, Observer::App(host), fact);
     }
@@ -309,6 +308,7 @@ impl Run {
         let fact = Fact::Expectation {
             name: name.to_owned(),
             predicted_at_us,
+            predicted_us: None,
             because: because.to_owned(),
         };
         self.push(at_us, Observer::Experiment, fact);
@@ -347,6 +347,7 @@ impl Run {
             content,
             summary: summary.to_owned(),
             bytes: bytes.to_owned(),
+            opener: None,
         });
         self.push(at_us, Observer::Wire, fact);
         let arrival = at_us + self.delay_us;

@@ -81,6 +81,7 @@ pub(crate) fn dead_peer() -> Run {
         summary: "The client's kernel gave up after 3 unanswered probes; the server never \
                   learned of it and still holds an open connection."
             .to_owned(),
+        ..Verdict::default()
     };
     run.push(
         probe + 302_000,

@@ -252,6 +252,7 @@ pub(crate) fn dead_peer() -> Vec<Event> {
         Fact::Expectation {
             name: "detection".to_owned(),
             predicted_at_us: 5_041_300,
+            predicted_us: Some(5_000_000),
             because: "2s + 3 x 1s".to_owned(),
         },
     );
@@ -276,11 +277,11 @@ pub(crate) fn dead_peer() -> Vec<Event> {
         Observer::App(CLIENT),
         Fact::Call(Call {
             call: "read".to_owned(),
-            args: String::new(),
             result: "ETIMEDOUT".to_owned(),
             errno: Some("ETIMEDOUT".to_owned()),
             began_us: Some(62_000),
             local: Some(address(CLIENT)),
+            ..Call::default()
         }),
     );
     script.tell(
@@ -316,6 +317,7 @@ pub(crate) fn dead_peer() -> Vec<Event> {
             measurements: vec![measurement],
             counts: BTreeMap::from([("connections".to_owned(), 1), ("packets".to_owned(), 7)]),
             summary: "The client's kernel gave the peer up after 5.000 s.".to_owned(),
+            ..Verdict::default()
         }),
     );
     script.events

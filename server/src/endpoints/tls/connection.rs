@@ -27,6 +27,7 @@ pub struct TlsConnection {
     leftovers: Arc<Leftovers>,
     host: HostName,
     local: Option<SocketAddr>,
+    remote: Option<SocketAddr>,
 }
 
 impl TlsConnection {
@@ -36,6 +37,7 @@ impl TlsConnection {
         local: Option<SocketAddr>,
     ) -> Self {
         Self {
+            remote: stream.get_ref().0.peer_addr().ok(),
             stream: Some(stream),
             journal: Arc::clone(stack.journal()),
             leftovers: stack.leftovers(),
@@ -175,6 +177,8 @@ impl TlsConnection {
             errno,
             began_us: Some(began_us),
             local: self.local,
+            remote: self.remote,
+            on_behalf_of: None,
         };
         self.journal
             .record(Observer::App(self.host), Fact::Call(call));

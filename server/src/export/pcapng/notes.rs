@@ -122,6 +122,7 @@ fn words(event: &Event) -> Option<(Option<HostName>, String)> {
             name,
             predicted_at_us,
             because,
+            ..
         } => format!(
             "predicted: {name} at {} ({because})",
             human(*predicted_at_us)

@@ -238,6 +238,7 @@ fn calls_stand_at_the_nearest_packet_and_the_verdict_at_the_last() {
         errno: None,
         began_us: None,
         local: None,
+        ..Call::default()
     });
     let stopped = Fact::Stopped {
         reason: "time limit".to_owned(),

@@ -201,6 +201,7 @@ impl Model {
                 name,
                 predicted_at_us,
                 because,
+                ..
             } => {
                 let predicted = (*predicted_at_us).min(LONGEST_US);
                 self.rules.expect(seq, predicted, name, because);

@@ -64,6 +64,7 @@ impl TextDiagram {
                 name,
                 predicted_at_us,
                 because,
+                ..
             } => {
                 let predicted = (*predicted_at_us).min(LONGEST_US);
                 self.predicted.insert((predicted, event.seq, name.clone()));
