@@ -70,6 +70,22 @@ fn wrong_usage_exits_with_2_and_says_what_to_do() {
         (&["run"], "ID"),
         (&["walk"], "walk"),
         (&["serve", "--listen", "127.0.0.1"], "ADDRESS:PORT"),
+        (&["serve", "--listen", "0.0.0.0:0"], "--allow-remote"),
+        (&["serve", "--listen", "[::]:0"], "--allow-remote"),
+        (&["serve", "--allow-remote"], "--listen"),
+        (&["serve", "--join-code", "ABCD-EFGH"], "--allow-remote"),
+        (
+            &[
+                "serve",
+                "--listen",
+                "0.0.0.0:0",
+                "--allow-remote",
+                "--join-code",
+                "ABC",
+            ],
+            "8 to 64",
+        ),
+        (&["serve", "--max-connections", "0"], "from 1"),
     ] {
         let output = output(arguments);
         let message = text(&output.stderr);

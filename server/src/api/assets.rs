@@ -1,7 +1,7 @@
 //! Serves the front-end that the build script put inside the binary.
 //!
-//! Every answer carries the headers that keep a page to itself: a content security policy without
-//! inline scripts, no framing, no guessing of types. Files keep their names from one version to the
+//! Files carry the large page's content security policy; the [gate](super::gate) adds what every
+//! answer has. Files keep their names from one version to the
 //! next, so a browser asks each time and is told in a few bytes that nothing has changed. A server
 //! that was built without the front-end says on its page which command builds it; its API works
 //! all the same.
@@ -9,14 +9,10 @@
 use axum::{
     body::Body,
     http::{HeaderMap, HeaderValue, Method, Response, StatusCode, Uri, header},
+    response::IntoResponse,
 };
 
-/// What a browser may do on a page of this server: run its own scripts and WebAssembly, speak to
-/// this server, and nothing else. Styles may be set on elements, since the diagram places them.
-const POLICY: &str = "default-src 'none'; script-src 'self' 'wasm-unsafe-eval'; \
-    style-src 'self'; style-src-attr 'unsafe-inline'; img-src 'self' data: blob:; \
-    font-src 'self'; connect-src 'self'; manifest-src 'self'; base-uri 'none'; \
-    form-action 'none'; frame-ancestors 'none'";
+use super::{headers::PAGE_POLICY, nothing_at, problem::ApiError};
 
 /// A file of the front-end.
 #[derive(Debug, Clone, Copy)]
@@ -62,10 +58,11 @@ fn find<'a>(assets: &'a [Asset], path: &str) -> Option<&'a Asset> {
 
 fn answer(assets: &[Asset], method: &Method, path: &str, headers: &HeaderMap) -> Response<Body> {
     if method != Method::GET && method != Method::HEAD {
-        let mut response = text(
-            StatusCode::METHOD_NOT_ALLOWED,
-            "Only GET and HEAD are answered here.\n",
-        );
+        let mut response = ApiError::MethodNotAllowed {
+            method: method.to_string(),
+            path: path.to_owned(),
+        }
+        .into_response();
         let allowed = HeaderValue::from_static("GET, HEAD");
         response.headers_mut().insert(header::ALLOW, allowed);
         return response;
@@ -73,12 +70,9 @@ fn answer(assets: &[Asset], method: &Method, path: &str, headers: &HeaderMap) ->
     let mut response = if let Some(asset) = find(assets, path) {
         file(asset, headers)
     } else if assets.is_empty() && is_page(path) {
-        html(StatusCode::OK, WITHOUT_FRONT_END)
+        without_front_end()
     } else {
-        text(
-            StatusCode::NOT_FOUND,
-            "There is nothing at this address. The page is at /, the API below /api/.\n",
-        )
+        nothing_at(path, headers)
     };
     if method == Method::HEAD {
         *response.body_mut() = Body::empty();
@@ -114,7 +108,8 @@ fn file(asset: &Asset, headers: &HeaderMap) -> Response<Body> {
         response
     };
     let headers = response.headers_mut();
-    secure(headers);
+    let policy = HeaderValue::from_static(PAGE_POLICY);
+    headers.insert(header::CONTENT_SECURITY_POLICY, policy);
     headers.insert(
         header::CONTENT_TYPE,
         HeaderValue::from_static(asset.media_type),
@@ -158,33 +153,13 @@ fn negotiate(asset: &Asset, headers: &HeaderMap) -> (Option<&'static str>, &'sta
         })
 }
 
-fn text(status: StatusCode, body: &'static str) -> Response<Body> {
-    page(status, "text/plain; charset=utf-8", body)
-}
-
-fn html(status: StatusCode, body: &'static str) -> Response<Body> {
-    page(status, "text/html; charset=utf-8", body)
-}
-
-fn page(status: StatusCode, media_type: &'static str, body: &'static str) -> Response<Body> {
-    let mut response = Response::new(Body::from(body));
-    *response.status_mut() = status;
+fn without_front_end() -> Response<Body> {
+    let mut response = Response::new(Body::from(WITHOUT_FRONT_END));
     let headers = response.headers_mut();
-    secure(headers);
-    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(media_type));
+    let html = HeaderValue::from_static("text/html; charset=utf-8");
+    headers.insert(header::CONTENT_TYPE, html);
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     response
-}
-
-/// The headers that every answer carries.
-fn secure(headers: &mut HeaderMap) {
-    for (name, value) in [
-        (header::CONTENT_SECURITY_POLICY, POLICY),
-        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
-        (header::REFERRER_POLICY, "no-referrer"),
-    ] {
-        headers.insert(name, HeaderValue::from_static(value));
-    }
 }
 
 /// The page of a server that was built without the front-end.
@@ -306,18 +281,31 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn every_answer_keeps_the_page_to_itself() {
-        for path in ["/", "/nowhere"] {
-            for assets in [[].as_slice(), &[PAGE]] {
-                let (response, _) = ask(assets, Method::GET, path, &[]).await;
-                let headers = response.headers();
-                assert_eq!(headers[header::X_CONTENT_TYPE_OPTIONS], "nosniff");
-                let policy = headers[header::CONTENT_SECURITY_POLICY].to_str().unwrap();
-                assert!(policy.contains("default-src 'none'"));
-                assert!(policy.contains("frame-ancestors 'none'"));
-                assert!(!policy.contains("script-src 'self' 'unsafe-inline'"));
-            }
+    async fn files_carry_the_policy_of_the_page() {
+        for path in ["/", "/icon.png"] {
+            let (response, _) = get(path, &[]).await;
+            assert_eq!(
+                response.headers()[header::CONTENT_SECURITY_POLICY],
+                PAGE_POLICY
+            );
         }
+    }
+
+    #[tokio::test]
+    async fn an_unknown_path_is_a_page_for_browsers_and_a_problem_for_programs() {
+        let (response, body) = get("/nowhere", &[("accept", "text/html,*/*;q=0.8")]).await;
+        assert_eq!(response.status(), StatusCode::NOT_FOUND);
+        assert_eq!(
+            response.headers()[header::CONTENT_TYPE],
+            "text/html; charset=utf-8"
+        );
+        assert!(String::from_utf8(body).unwrap().contains("/nowhere"));
+        let (response, _) = get("/nowhere", &[("accept", "*/*")]).await;
+        assert_eq!(response.status(), StatusCode::NOT_FOUND);
+        assert_eq!(
+            response.headers()[header::CONTENT_TYPE],
+            "application/problem+json"
+        );
     }
 
     #[tokio::test]

@@ -1,18 +1,19 @@
 //! What handlers take from a request, with every rejection as a problem document.
 
+use std::time::Duration;
+
 use axum::{
     body::Bytes,
-    extract::{
-        FromRequest, FromRequestParts, Path, Query, Request,
-        rejection::{BytesRejection, FailedToBufferBody},
-    },
+    extract::{FromRequest, FromRequestParts, Path, Query, Request},
     http::{header, request::Parts},
 };
+use http_body_util::{BodyExt, LengthLimitError, Limited};
 use linger_shared::protocol::{Action, RunRequest};
 use serde::de::{DeserializeOwned, Error as _};
 use serde_json::Value as Json;
+use tokio::time::timeout;
 
-use super::{BODY_LIMIT, problem::ApiError};
+use super::{Shared, limits::BODY_LIMIT, problem::ApiError};
 
 /// The `{id}` of the path.
 pub(super) struct RunId(pub(super) String);
@@ -45,28 +46,40 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequestParts<S> for QueryOf<T> {
 /// A JSON body.
 pub(super) struct JsonBody<T>(pub(super) T);
 
-impl<S: Send + Sync, T: FromJson> FromRequest<S> for JsonBody<T> {
+impl<T: FromJson> FromRequest<Shared> for JsonBody<T> {
     type Rejection = ApiError;
 
-    async fn from_request(request: Request, state: &S) -> Result<Self, ApiError> {
+    async fn from_request(request: Request, shared: &Shared) -> Result<Self, ApiError> {
         let declared = request.headers().get(header::CONTENT_TYPE);
         if !declared.is_some_and(|kind| is_json(kind.as_bytes())) {
             return Err(ApiError::UnsupportedMediaType);
         }
-        let bytes =
-            Bytes::from_request(request, state)
-                .await
-                .map_err(|rejection| match rejection {
-                    BytesRejection::FailedToBufferBody(FailedToBufferBody::LengthLimitError(_)) => {
-                        ApiError::BodyTooLarge { limit: BODY_LIMIT }
-                    }
-                    other => ApiError::BrokenBody(other.body_text()),
-                })?;
+        let bytes = read(request, shared.body_time).await?;
         let json = serde_json::from_slice(&bytes)
             .map_err(|error| ApiError::MalformedJson(error.to_string()))?;
         T::from_json(json)
             .map(Self)
             .map_err(|error| ApiError::InvalidRequest(error.to_string()))
+    }
+}
+
+/// The whole body, if it is there in time and within its bound.
+pub(super) async fn read(request: Request, patience: Duration) -> Result<Bytes, ApiError> {
+    let too_large = || ApiError::BodyTooLarge { limit: BODY_LIMIT };
+    // What is declared to be too large is not waited for.
+    let declared = request
+        .headers()
+        .get(header::CONTENT_LENGTH)
+        .and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
+    if declared.is_some_and(|length| length > BODY_LIMIT as u64) {
+        return Err(too_large());
+    }
+    let body = Limited::new(request.into_body(), BODY_LIMIT);
+    match timeout(patience, body.collect()).await {
+        Ok(Ok(body)) => Ok(body.to_bytes()),
+        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(too_large()),
+        Ok(Err(error)) => Err(ApiError::BrokenBody(error.to_string())),
+        Err(_) => Err(ApiError::SlowBody { limit: patience }),
     }
 }
 

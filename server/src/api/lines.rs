@@ -13,6 +13,7 @@ use axum::{
 use futures_util::{Stream, stream};
 use tokio::sync::watch;
 
+use super::places::Place;
 use crate::{
     export::jsonl::header_line,
     runs::{EventLog, Progress},
@@ -22,10 +23,15 @@ use crate::{
 const BATCH: (usize, usize) = (1_024, 256 * 1024);
 
 /// The header, and the events from number `from` on: those that are there now, or with `follow`
-/// all until the run is over.
-pub(super) fn answer(log: Arc<EventLog>, from: u64, follow: bool) -> Response {
+/// all until the run is over, which takes a place among the streams.
+pub(super) fn answer(
+    log: Arc<EventLog>,
+    from: u64,
+    follow: bool,
+    place: Option<Place>,
+) -> Response {
     let kind = [(header::CONTENT_TYPE, "application/jsonl; charset=utf-8")];
-    (kind, Body::from_stream(chunks(log, from, follow))).into_response()
+    (kind, Body::from_stream(chunks(log, from, follow, place))).into_response()
 }
 
 struct Reader {
@@ -35,12 +41,14 @@ struct Reader {
     next: u64,
     /// The number after the last event that is wanted; `None` to go on until the run is over.
     end: Option<u64>,
+    _place: Option<Place>,
 }
 
 fn chunks(
     log: Arc<EventLog>,
     from: u64,
     follow: bool,
+    place: Option<Place>,
 ) -> impl Stream<Item = Result<Bytes, std::convert::Infallible>> {
     let reader = Reader {
         progress: log.subscribe(),
@@ -48,6 +56,7 @@ fn chunks(
         next: from,
         end: (!follow).then(|| log.progress().next),
         log,
+        _place: place,
     };
     stream::unfold(reader, |mut reader| async {
         let text = reader.next_chunk().await?;

@@ -1,53 +1,86 @@
 //! The HTTP API: the only place that knows axum's routes.
 //!
-//! [`router`] is made of the handlers here, of the OpenAPI document that describes them (from the
-//! same code, so that neither can be without the other), and of the page's files. [`serve`] runs it
-//! on a listener until it is told to end. What a run is and does is [`runs`](crate::runs)' business.
+//! A connection comes in by the [`door`], which bounds how many there are and how slow they may be.
+//! Each of its requests passes the [`gate`]: the address's rate, host and origin ([`Guard`]), and
+//! the join code where the server is open to a network ([`JoinCode`]). Behind it are the handlers,
+//! the OpenAPI document that describes them (from the same code, so that neither can be without the
+//! other), the page's files, and a few small pages for people. [`serve`] runs all of it on a
+//! listener until it is told to end. What a run is and does is [`runs`](crate::runs)' business.
 //!
-//! Every error is a problem document, see [`ApiError`]. Who may ask is [`Guard`]'s business.
+//! Every error is a problem document, see [`ApiError`].
 
 pub mod assets;
+mod bucket;
 mod catalogue;
+mod door;
 mod extract;
+mod gate;
 mod guard;
+mod headers;
+mod join;
+mod kinds;
+mod limits;
 mod lines;
 mod openapi;
+mod pages;
+mod places;
 mod problem;
 mod runs;
+mod stall;
 mod stream;
 
-use std::{io, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use axum::{
     Router,
-    extract::DefaultBodyLimit,
-    http::{HeaderValue, Method, Uri, header},
+    extract::{DefaultBodyLimit, Path},
+    http::{HeaderMap, HeaderValue, Method, Uri, header},
     middleware,
-    response::Response,
+    response::{IntoResponse, Response},
     routing::{any, get},
-    serve::ListenerExt,
 };
 use linger_shared::protocol::{ALIVE_INTERVAL_MS, STREAM_PATH};
-use socket2::{SockRef, TcpKeepalive};
-use tokio::{net::TcpListener, sync::mpsc};
+use tokio::{net::TcpListener, sync::mpsc, time::timeout};
 use utoipa::OpenApi;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 pub use self::{
+    bucket::Rate,
     guard::Guard,
+    join::{JoinCode, JoinCodeError},
+    limits::{BODY_LIMIT, HEAD_LIMIT, Limits, URI_LIMIT},
     problem::{ApiError, MEDIA_TYPE as PROBLEM_MEDIA_TYPE},
 };
+use self::{door::Door, gate::Gate, kinds::Kind, limits::Visitors};
 use crate::runs::Manager;
-
-/// The largest body that is read, in bytes. A request to run something is a few hundred.
-pub const BODY_LIMIT: usize = 64 * 1024;
-
-/// What the kernel may hold for one viewer, in bytes: a ping stands behind it, so that on a slow
-/// link more would make a viewer look dead that is only far behind.
-const SEND_BUFFER: usize = 256 * 1024;
 
 /// How long [`serve`] waits for what is still being sent when it ends.
 const FAREWELL: Duration = Duration::from_secs(3);
+
+/// Who may reach the server, and how much of it.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// Under which names and from which sites.
+    pub guard: Guard,
+    /// What every visitor needs; `None` where the server is not open to a network.
+    pub join: Option<JoinCode>,
+    /// The liveness of streams.
+    pub pace: Pace,
+    /// The bounds.
+    pub limits: Limits,
+}
+
+impl Settings {
+    /// For this machine only: a server that listens on loopback, which the user wrote as `name`.
+    pub fn local(name: Option<&str>) -> Self {
+        Self {
+            guard: Guard::local(name),
+            join: None,
+            pace: Pace::default(),
+            limits: Limits::default(),
+        }
+    }
+}
 
 /// The times of the event stream's own liveness.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -75,6 +108,9 @@ impl Default for Pace {
 struct Shared {
     manager: Manager,
     pace: Pace,
+    /// How long a body may take.
+    body_time: Duration,
+    visitors: Arc<Visitors>,
     /// Held by every open WebSocket: when all are dropped, all have ended.
     open: mpsc::Sender<()>,
 }
@@ -83,58 +119,47 @@ struct Shared {
 ///
 /// Whoever shuts down ends the runs first ([`Manager::shutdown`]): a stream ends with its run, so
 /// viewers learn how it ended. What is still open 3 s later is cut.
-///
-/// # Errors
-/// The listener's, where it has failed for good.
 pub async fn serve(
     listener: TcpListener,
     manager: Manager,
-    guard: Guard,
-    pace: Pace,
-    shutdown: impl Future<Output = ()> + Send + 'static,
-) -> io::Result<()> {
+    settings: Settings,
+    shutdown: impl Future<Output = ()> + Send,
+) {
     let (open, mut all_closed) = mpsc::channel(1);
-    let app = router(manager, guard, pace, open);
-    let listener = listener.tap_io(|stream| {
-        // Without these a viewer is late by a delayed ACK, or forgotten without a word. Neither is
-        // worth refusing a connection over.
-        let _ = stream.set_nodelay(true);
-        let keepalive = TcpKeepalive::new()
-            .with_time(Duration::from_secs(60))
-            .with_interval(Duration::from_secs(15));
-        let socket = SockRef::from(&*stream);
-        let _ = socket.set_tcp_keepalive(&keepalive);
-        let _ = socket.set_send_buffer_size(SEND_BUFFER);
-    });
-    let (ending, ended) = tokio::sync::oneshot::channel::<()>();
-    let server = axum::serve(listener, app).with_graceful_shutdown(async move {
-        shutdown.await;
-        drop(ending);
-    });
-    let deadline = async {
-        // The sender is dropped, never used: this waits for the shutdown to begin.
-        let _ = ended.await;
-        tokio::time::sleep(FAREWELL).await;
-    };
-    tokio::select! {
-        result = async {
-            server.await?;
-            all_closed.recv().await;
-            Ok(())
-        } => result,
-        () = deadline => Ok(()),
-    }
-}
-
-/// The API and the page as one application.
-fn router(manager: Manager, guard: Guard, pace: Pace, open: mpsc::Sender<()>) -> Router {
+    let visitors = Arc::new(Visitors::new(&settings.limits));
     let shared = Shared {
         manager,
-        pace,
+        pace: settings.pace,
+        body_time: settings.limits.body_time,
+        visitors: Arc::clone(&visitors),
         open,
     };
+    let gate = Gate::new(
+        settings.guard,
+        settings.join,
+        Arc::clone(&visitors),
+        settings.limits.clone(),
+    );
+    let app = router(shared).layer(middleware::from_fn_with_state(Arc::new(gate), gate::pass));
+    let door = Door::new(app, settings.limits, visitors);
+    tokio::select! {
+        never = door.accept(&listener) => match never {},
+        () = shutdown => {}
+    }
+    drop(listener);
+    let farewell = async {
+        // Closing the door drops the handlers; what is left are streams.
+        door.close(FAREWELL).await;
+        all_closed.recv().await;
+    };
+    // Streams that are still open then are dropped with the runtime.
+    let _ = timeout(FAREWELL + Duration::from_millis(200), farewell).await;
+}
+
+/// The API and the pages as one application.
+fn router(shared: Shared) -> Router {
     let (api, document) = described().split_for_parts();
-    let document = Arc::new(document);
+    let document = Arc::new(openapi::completed(document));
     let api = api
         .route(
             "/api/openapi.json",
@@ -143,15 +168,15 @@ fn router(manager: Manager, guard: Guard, pace: Pace, open: mpsc::Sender<()>) ->
         .route(&format!("{STREAM_PATH}/{{id}}"), get(runs::events))
         .route("/api", any(nothing_there))
         .route("/api/{*path}", any(nothing_there))
+        .route("/problems", get(async || pages::problems()))
+        .route("/problems/{name}", get(problem))
+        .route(pages::STYLE_PATH, get(pages::style))
+        .route("/favicon.ico", get(pages::icon))
         .method_not_allowed_fallback(method_not_allowed)
         .layer(DefaultBodyLimit::max(BODY_LIMIT))
         .layer(middleware::map_response(never_cached))
         .with_state(shared);
     api.fallback(assets::serve)
-        .layer(middleware::from_fn_with_state(
-            Arc::new(guard),
-            guard::watch,
-        ))
 }
 
 /// The routes together with their description.
@@ -160,13 +185,30 @@ fn described() -> OpenApiRouter<Shared> {
         .routes(routes!(catalogue::experiments))
         .routes(routes!(catalogue::doctor))
         .routes(routes!(runs::list, runs::start))
-        .routes(routes!(runs::info, runs::stop))
+        .routes(routes!(runs::info, runs::delete))
+        .routes(routes!(runs::stop))
         .routes(routes!(runs::act))
         .routes(routes!(runs::events))
 }
 
-async fn nothing_there(uri: Uri) -> ApiError {
-    ApiError::NotFound(uri.path().to_owned())
+async fn nothing_there(uri: Uri, headers: HeaderMap) -> Response {
+    nothing_at(uri.path(), &headers)
+}
+
+/// A page for browsers, a problem document for programs.
+fn nothing_at(path: &str, headers: &HeaderMap) -> Response {
+    if pages::wants_html(headers) {
+        return pages::nothing_here(path);
+    }
+    ApiError::NotFound(path.to_owned()).into_response()
+}
+
+/// What a kind of problem means, for people.
+async fn problem(Path(name): Path<String>, uri: Uri, headers: HeaderMap) -> Response {
+    match Kind::named(&name) {
+        Some(kind) => pages::problem(kind),
+        None => nothing_at(uri.path(), &headers),
+    }
 }
 
 async fn method_not_allowed(method: Method, uri: Uri) -> ApiError {
@@ -180,7 +222,8 @@ async fn method_not_allowed(method: Method, uri: Uri) -> ApiError {
 async fn never_cached(mut response: Response) -> Response {
     response
         .headers_mut()
-        .insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        .entry(header::CACHE_CONTROL)
+        .or_insert(HeaderValue::from_static("no-store"));
     response
 }
 

@@ -1,7 +1,9 @@
 //! Every error of the API, as RFC 9457 writes it (`application/problem+json`).
 //!
-//! An error says what was asked, with which value, and what to do next; its `type` names the kind,
-//! so that a program need not read the text.
+//! An error says what was asked, with which value, and what to do next; its `type` names one of the
+//! [kinds](super::kinds), so that a program need not read the text.
+
+use std::time::Duration;
 
 use axum::{
     Json,
@@ -11,13 +13,14 @@ use axum::{
 use linger_shared::protocol::Problem;
 use thiserror::Error;
 
+use super::kinds::Kind;
 use crate::runs::{ActError, StartError};
 
 /// The media type of an error.
 pub const MEDIA_TYPE: &str = "application/problem+json";
 
 /// After how many seconds a client may try again where the server is busy.
-const RETRY_AFTER: u32 = 5;
+const RETRY_AFTER: u64 = 5;
 
 /// Why the API did not do what it was asked to do.
 #[derive(Debug, Error)]
@@ -72,126 +75,158 @@ pub enum ApiError {
         /// The Host header.
         host: String,
     },
+    /// The request does not name one host.
+    #[error("a request names its host once, in the Host header")]
+    MalformedHost,
     /// The WebSocket handshake is malformed.
     #[error("no WebSocket can be opened: {0}")]
     Handshake(String),
+    /// The visitor has not shown the join code.
+    #[error(
+        "this server is open to a network and asks for its join code: open its page and enter the \
+         code, or send it as Authorization: Bearer CODE"
+    )]
+    NotJoined,
+    /// The visitor has tried too many wrong join codes.
+    #[error("too many wrong join codes came from your address; the next may be tried in {}", seconds(.wait))]
+    TooManyAttempts {
+        /// How long to wait.
+        wait: Duration,
+    },
+    /// The address asks too often.
+    #[error("too many requests came from your address; the next is taken in {}", seconds(.wait))]
+    TooManyRequests {
+        /// How long to wait.
+        wait: Duration,
+    },
+    /// A run is acted on too often.
+    #[error("too many actions on the run `{run}`; the next is taken in {}", seconds(.wait))]
+    TooManyActions {
+        /// The run's id.
+        run: String,
+        /// How long to wait.
+        wait: Duration,
+    },
+    /// The address has as many streams open as it may.
+    #[error("your address has {limit} event streams open, which is as many as it may")]
+    TooManyStreams {
+        /// The bound.
+        limit: usize,
+    },
+    /// The server has as many connections open as it may.
+    #[error("the server has {limit} connections open, which is as many as it may")]
+    TooManyConnections {
+        /// The bound.
+        limit: usize,
+    },
+    /// The address has as many connections open as it may.
+    #[error("your address has {limit} connections open, which is as many as it may")]
+    TooManyConnectionsHere {
+        /// The bound.
+        limit: usize,
+    },
+    /// Path and query are too long.
+    #[error("path and query are {length} bytes long, and {limit} are read")]
+    UriTooLong {
+        /// Their length, in bytes.
+        length: usize,
+        /// The bound, in bytes.
+        limit: usize,
+    },
+    /// The body comes in chunks.
+    #[error("the body's length is to be declared by Content-Length; chunks are not read")]
+    LengthRequired,
+    /// The body did not come in time.
+    #[error("the body was not there after {}", seconds(.limit))]
+    SlowBody {
+        /// The bound.
+        limit: Duration,
+    },
+    /// A request came over no connection.
+    #[error("the request came over no connection")]
+    Nowhere,
+}
+
+fn seconds(time: &Duration) -> String {
+    match whole_seconds(*time) {
+        1 => "1 second".to_owned(),
+        seconds => format!("{seconds} seconds"),
+    }
+}
+
+/// As `Retry-After` counts (RFC 9110, section 10.2.3): whole seconds, and none too few.
+fn whole_seconds(time: Duration) -> u64 {
+    time.as_secs() + u64::from(time.subsec_nanos() > 0)
 }
 
 impl ApiError {
-    /// Status, the kind as it ends the `type`, and the kind in words.
-    const fn kind(&self) -> (StatusCode, &'static str, &'static str) {
+    const fn kind(&self) -> Kind {
         match self {
             Self::Start(error) => match error {
-                StartError::UnknownExperiment { .. } => (
-                    StatusCode::NOT_FOUND,
-                    "unknown-experiment",
-                    "No such experiment",
-                ),
-                StartError::Param(_) => (
-                    StatusCode::UNPROCESSABLE_ENTITY,
-                    "invalid-parameter",
-                    "A parameter is not accepted",
-                ),
-                StartError::Unavailable { .. } => (
-                    StatusCode::CONFLICT,
-                    "unavailable-here",
-                    "This machine cannot run the experiment",
-                ),
-                StartError::QueueFull { .. } => (
-                    StatusCode::SERVICE_UNAVAILABLE,
-                    "queue-full",
-                    "Too many runs are waiting",
-                ),
-                StartError::TooManyRuns { .. } => (
-                    StatusCode::TOO_MANY_REQUESTS,
-                    "too-many-runs",
-                    "Too many runs of this address",
-                ),
-                StartError::TooManyStarts { .. } => (
-                    StatusCode::TOO_MANY_REQUESTS,
-                    "too-many-starts",
-                    "Too many starts of this address",
-                ),
-                StartError::ShuttingDown => (
-                    StatusCode::SERVICE_UNAVAILABLE,
-                    "shutting-down",
-                    "The server is shutting down",
-                ),
+                StartError::UnknownExperiment { .. } => Kind::UnknownExperiment,
+                StartError::Param(_) => Kind::InvalidParameter,
+                StartError::Unavailable { .. } => Kind::Unavailable,
+                StartError::QueueFull { .. } => Kind::QueueFull,
+                StartError::TooManyRuns { .. } => Kind::TooManyRuns,
+                StartError::TooManyStarts { .. } => Kind::TooManyStarts,
+                StartError::ShuttingDown => Kind::ShuttingDown,
             },
             Self::Act(error) => match error {
-                ActError::UnknownRun(_) => (StatusCode::NOT_FOUND, "unknown-run", "No such run"),
-                ActError::NotRunning(_) => (
-                    StatusCode::CONFLICT,
-                    "not-running",
-                    "The run is not running",
-                ),
-                ActError::Unsupported(_) => (
-                    StatusCode::CONFLICT,
-                    "unsupported-action",
-                    "The run cannot do that",
-                ),
+                ActError::UnknownRun(_) => Kind::UnknownRun,
+                ActError::NotRunning(_) => Kind::NotRunning,
+                ActError::Unsupported(_) => Kind::UnsupportedAction,
             },
-            Self::NotFound(_) => (StatusCode::NOT_FOUND, "not-found", "Nothing is there"),
-            Self::MethodNotAllowed { .. } => (
-                StatusCode::METHOD_NOT_ALLOWED,
-                "method-not-allowed",
-                "The method is not allowed",
-            ),
-            Self::MalformedUrl(_) => (
-                StatusCode::BAD_REQUEST,
-                "malformed-url",
-                "The path or the query is not understood",
-            ),
-            Self::MalformedJson(_) => (
-                StatusCode::BAD_REQUEST,
-                "malformed-json",
-                "The body is not JSON",
-            ),
-            Self::InvalidRequest(_) => (
-                StatusCode::UNPROCESSABLE_ENTITY,
-                "invalid-request",
-                "The body is not understood",
-            ),
-            Self::UnsupportedMediaType => (
-                StatusCode::UNSUPPORTED_MEDIA_TYPE,
-                "unsupported-media-type",
-                "The body is not declared as JSON",
-            ),
-            Self::BodyTooLarge { .. } => (
-                StatusCode::PAYLOAD_TOO_LARGE,
-                "body-too-large",
-                "The body is too large",
-            ),
-            Self::BrokenBody(_) => (
-                StatusCode::BAD_REQUEST,
-                "broken-body",
-                "The body could not be read",
-            ),
-            Self::ForeignOrigin { .. } => (
-                StatusCode::FORBIDDEN,
-                "foreign-origin",
-                "The request comes from another site",
-            ),
-            Self::ForeignHost { .. } => (
-                StatusCode::FORBIDDEN,
-                "foreign-host",
-                "The request is for another host",
-            ),
-            Self::Handshake(_) => (
-                StatusCode::BAD_REQUEST,
-                "websocket-handshake",
-                "The WebSocket handshake failed",
-            ),
+            Self::NotFound(_) => Kind::NotFound,
+            Self::MethodNotAllowed { .. } => Kind::MethodNotAllowed,
+            Self::MalformedUrl(_) => Kind::MalformedUrl,
+            Self::MalformedJson(_) => Kind::MalformedJson,
+            Self::InvalidRequest(_) => Kind::InvalidRequest,
+            Self::UnsupportedMediaType => Kind::UnsupportedMediaType,
+            Self::BodyTooLarge { .. } => Kind::BodyTooLarge,
+            Self::BrokenBody(_) => Kind::BrokenBody,
+            Self::ForeignOrigin { .. } => Kind::ForeignOrigin,
+            Self::ForeignHost { .. } => Kind::ForeignHost,
+            Self::MalformedHost => Kind::MalformedHost,
+            Self::Handshake(_) => Kind::WebsocketHandshake,
+            Self::NotJoined => Kind::NotJoined,
+            Self::TooManyAttempts { .. } => Kind::TooManyAttempts,
+            Self::TooManyRequests { .. } => Kind::TooManyRequests,
+            Self::TooManyActions { .. } => Kind::TooManyActions,
+            Self::TooManyStreams { .. } => Kind::TooManyStreams,
+            Self::TooManyConnections { .. } => Kind::TooManyConnections,
+            Self::TooManyConnectionsHere { .. } => Kind::TooManyConnectionsHere,
+            Self::UriTooLong { .. } => Kind::UriTooLong,
+            Self::LengthRequired => Kind::LengthRequired,
+            Self::SlowBody { .. } => Kind::SlowBody,
+            Self::Nowhere => Kind::Internal,
+        }
+    }
+
+    /// After how many seconds it may be worth trying again, where waiting helps.
+    pub(super) fn retry_after(&self) -> Option<u64> {
+        match self {
+            Self::TooManyAttempts { wait }
+            | Self::TooManyRequests { wait }
+            | Self::TooManyActions { wait, .. } => Some(whole_seconds(*wait)),
+            Self::Start(StartError::TooManyStarts { retry_after, .. }) => {
+                Some(whole_seconds(*retry_after))
+            }
+            _ => {
+                let status = self.kind().about().status;
+                let busy = status == StatusCode::SERVICE_UNAVAILABLE
+                    || status == StatusCode::TOO_MANY_REQUESTS;
+                busy.then_some(RETRY_AFTER)
+            }
         }
     }
 
     /// The error as it is sent.
     pub fn problem(&self) -> Problem {
-        let (status, kind, title) = self.kind();
+        let about = self.kind().about();
         Problem {
-            kind: format!("/problems/{kind}"),
-            title: title.to_owned(),
-            status: status.as_u16(),
+            kind: format!("/problems/{}", about.name),
+            title: about.title.to_owned(),
+            status: about.status.as_u16(),
             detail: self.to_string(),
         }
     }
@@ -199,12 +234,24 @@ impl ApiError {
 
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
-        let (status, ..) = self.kind();
+        let status = self.kind().about().status;
         let mut response = (status, Json(self.problem())).into_response();
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(MEDIA_TYPE));
-        if status == StatusCode::SERVICE_UNAVAILABLE {
-            headers.insert(header::RETRY_AFTER, HeaderValue::from(RETRY_AFTER));
+        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        if let Some(seconds) = self.retry_after() {
+            headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+        }
+        match self {
+            Self::NotJoined => {
+                let scheme = HeaderValue::from_static("Bearer realm=\"linger\"");
+                headers.insert(header::WWW_AUTHENTICATE, scheme);
+            }
+            // What is left of the body is not worth reading.
+            Self::BodyTooLarge { .. } | Self::LengthRequired | Self::SlowBody { .. } => {
+                headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
+            }
+            _ => {}
         }
         response
     }
@@ -236,5 +283,9 @@ mod tests {
         let response = ApiError::from(StartError::QueueFull { limit: 3 }).into_response();
         assert_eq!(response.status(), StatusCode::SERVICE_UNAVAILABLE);
         assert_eq!(response.headers()[header::RETRY_AFTER], "5");
+        let wait = Duration::from_millis(2_001);
+        let response = ApiError::TooManyRequests { wait }.into_response();
+        assert_eq!(response.status(), StatusCode::TOO_MANY_REQUESTS);
+        assert_eq!(response.headers()[header::RETRY_AFTER], "3");
     }
 }

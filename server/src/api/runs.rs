@@ -13,24 +13,73 @@ use utoipa::IntoParams;
 use super::{
     Shared,
     extract::{JsonBody, QueryOf, RunId},
+    limits::Ends,
     lines,
     problem::ApiError,
     stream,
 };
-use crate::runs::{ActError, Visitor};
+use crate::runs::ActError;
 
 /// What a stopped run is recorded to have been stopped by.
 const BY_THE_USER: &str = "stopped by the user";
 
-/// Every run that the server has, the newest first.
+/// Which runs are wanted.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(super) struct Page {
+    /// How many at most, from 1 to 1000.
+    #[serde(default = "usual_page")]
+    #[param(default = 200, minimum = 1, maximum = 1000)]
+    limit: usize,
+    /// Only those that were started before the run of this id.
+    before: Option<String>,
+}
+
+const fn usual_page() -> usize {
+    200
+}
+
+/// The most runs in one answer.
+const LARGEST_PAGE: usize = 1_000;
+
+/// The runs that the server has, the newest first. Where there are more, the `Link` header leads to
+/// them.
 #[utoipa::path(
     get,
     path = "/api/runs",
     tag = "runs",
-    responses((status = OK, body = Vec<RunInfo>))
+    params(Page),
+    responses(
+        (status = OK, body = Vec<RunInfo>, headers(("Link" = String, description = "Where the next ones are, as rel=next; absent after the last"))),
+        (status = BAD_REQUEST, description = "The query is malformed", body = Problem, content_type = "application/problem+json"),
+        (status = NOT_FOUND, description = "No run is called as `before` says", body = Problem, content_type = "application/problem+json"),
+    )
 )]
-pub(super) async fn list(State(shared): State<Shared>) -> Json<Vec<RunInfo>> {
-    Json(shared.manager.list())
+pub(super) async fn list(
+    State(shared): State<Shared>,
+    QueryOf(page): QueryOf<Page>,
+) -> Result<Response, ApiError> {
+    if !(1..=LARGEST_PAGE).contains(&page.limit) {
+        return Err(ApiError::MalformedUrl(format!(
+            "limit={} is not from 1 to {LARGEST_PAGE}",
+            page.limit
+        )));
+    }
+    let mut runs = shared.manager.list();
+    if let Some(before) = page.before {
+        let Some(place) = runs.iter().position(|run| run.id == before) else {
+            return Err(ActError::UnknownRun(before).into());
+        };
+        runs.drain(..=place);
+    }
+    let more = runs.len() > page.limit;
+    runs.truncate(page.limit);
+    let link = runs.last().filter(|_| more).map(|last| {
+        let next = format!("</api/runs?limit={}&before={}>", page.limit, last.id);
+        [(header::LINK, format!("{next}; rel=\"next\""))]
+    });
+    Ok((link, Json(runs)).into_response())
 }
 
 /// Starts a run, or queues it.
@@ -47,15 +96,18 @@ pub(super) async fn list(State(shared): State<Shared>) -> Json<Vec<RunInfo>> {
         (status = CONFLICT, description = "This machine cannot run it", body = Problem, content_type = "application/problem+json"),
         (status = PAYLOAD_TOO_LARGE, description = "The body is too large", body = Problem, content_type = "application/problem+json"),
         (status = UNSUPPORTED_MEDIA_TYPE, description = "The body is not declared as JSON", body = Problem, content_type = "application/problem+json"),
+        (status = TOO_MANY_REQUESTS, description = "The address has too many runs, or starts too many", body = Problem, content_type = "application/problem+json"),
         (status = UNPROCESSABLE_ENTITY, description = "A parameter is unknown, malformed or out of bounds", body = Problem, content_type = "application/problem+json"),
         (status = SERVICE_UNAVAILABLE, description = "Too many runs are waiting, or the server is shutting down", body = Problem, content_type = "application/problem+json"),
     )
 )]
 pub(super) async fn start(
     State(shared): State<Shared>,
+    ends: Ends,
     JsonBody(request): JsonBody<RunRequest>,
 ) -> Result<Response, ApiError> {
-    let run = shared.manager.start(&request, Visitor::LOCAL)?;
+    let visitor = shared.visitors.runner(ends.peer.ip());
+    let run = shared.manager.start(&request, visitor)?;
     let location = format!("/api/runs/{}", run.id);
     Ok((
         StatusCode::CREATED,
@@ -91,6 +143,24 @@ pub(super) async fn info(
 /// The answer comes at once, and may still say `running`: the last events of the stream tell when
 /// the run is over.
 #[utoipa::path(
+    post,
+    path = "/api/runs/{id}/stop",
+    tag = "runs",
+    params(("id" = String, Path, description = "The run's id")),
+    responses(
+        (status = OK, body = RunInfo),
+        (status = NOT_FOUND, description = "No such run", body = Problem, content_type = "application/problem+json"),
+    )
+)]
+pub(super) async fn stop(
+    State(shared): State<Shared>,
+    RunId(id): RunId,
+) -> Result<Json<RunInfo>, ApiError> {
+    Ok(Json(shared.manager.stop(&id, BY_THE_USER)?))
+}
+
+/// Stops a run, as `POST /api/runs/{id}/stop` does.
+#[utoipa::path(
     delete,
     path = "/api/runs/{id}",
     tag = "runs",
@@ -100,7 +170,7 @@ pub(super) async fn info(
         (status = NOT_FOUND, description = "No such run", body = Problem, content_type = "application/problem+json"),
     )
 )]
-pub(super) async fn stop(
+pub(super) async fn delete(
     State(shared): State<Shared>,
     RunId(id): RunId,
 ) -> Result<Json<RunInfo>, ApiError> {
@@ -118,6 +188,7 @@ pub(super) async fn stop(
         (status = NO_CONTENT, description = "Done; an event of the run tells when"),
         (status = NOT_FOUND, description = "No such run", body = Problem, content_type = "application/problem+json"),
         (status = CONFLICT, description = "The run is not running, or cannot do that", body = Problem, content_type = "application/problem+json"),
+        (status = TOO_MANY_REQUESTS, description = "Too many actions on this run", body = Problem, content_type = "application/problem+json"),
         (status = UNPROCESSABLE_ENTITY, description = "No such action", body = Problem, content_type = "application/problem+json"),
     )
 )]
@@ -126,6 +197,10 @@ pub(super) async fn act(
     RunId(id): RunId,
     JsonBody(action): JsonBody<Action>,
 ) -> Result<StatusCode, ApiError> {
+    if shared.manager.log(&id).is_none() {
+        return Err(ActError::UnknownRun(id).into());
+    }
+    shared.visitors.act(&id)?;
     shared.manager.act(&id, action)?;
     Ok(StatusCode::NO_CONTENT)
 }
@@ -161,12 +236,14 @@ pub(super) struct Wanted {
         (status = SWITCHING_PROTOCOLS, description = "The stream of messages"),
         (status = BAD_REQUEST, description = "The query or the handshake is malformed", body = Problem, content_type = "application/problem+json"),
         (status = NOT_FOUND, description = "No such run", body = Problem, content_type = "application/problem+json"),
+        (status = TOO_MANY_REQUESTS, description = "Too many streams are open", body = Problem, content_type = "application/problem+json"),
     )
 )]
 pub(super) async fn events(
     State(shared): State<Shared>,
     RunId(id): RunId,
     QueryOf(wanted): QueryOf<Wanted>,
+    ends: Ends,
     headers: HeaderMap,
     upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
 ) -> Result<Response, ApiError> {
@@ -174,10 +251,26 @@ pub(super) async fn events(
         return Err(ActError::UnknownRun(id).into());
     };
     match upgrade {
-        Ok(upgrade) => Ok(stream::answer(upgrade, shared, log, run, wanted.from)),
+        Ok(upgrade) => {
+            let place = shared.visitors.watch(ends.peer.ip())?;
+            Ok(stream::answer(
+                upgrade,
+                shared,
+                log,
+                run,
+                wanted.from,
+                place,
+            ))
+        }
         Err(rejection) if headers.contains_key(header::UPGRADE) => {
             Err(ApiError::Handshake(rejection.body_text()))
         }
-        Err(_) => Ok(lines::answer(log, wanted.from, wanted.follow)),
+        Err(_) => {
+            let place = wanted
+                .follow
+                .then(|| shared.visitors.watch(ends.peer.ip()))
+                .transpose()?;
+            Ok(lines::answer(log, wanted.from, wanted.follow, place))
+        }
     }
 }

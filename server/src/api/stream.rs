@@ -6,7 +6,8 @@
 //!
 //! The connection keeps itself alive: it pings, and a viewer that does not answer in time, or does
 //! not take a batch in time, is dropped (RFC 6455, section 5.5.2). A viewer in turn hears
-//! [`StreamMessage::Alive`] while nothing happens, because a page cannot see pings.
+//! [`StreamMessage::Alive`] while nothing happens, because a page cannot see pings. It has nothing
+//! to say itself but pongs: one that sends messages or floods is closed (section 7.4.1).
 
 use std::{sync::Arc, time::Duration};
 
@@ -24,7 +25,11 @@ use tokio::{
     time::{Instant, sleep_until, timeout},
 };
 
-use super::{Pace, Shared};
+use super::{
+    Pace, Shared,
+    bucket::{Buckets, Rate},
+    places::Place,
+};
 use crate::runs::{EventLog, Progress};
 
 /// The most events in one message.
@@ -36,6 +41,12 @@ const BATCH_BYTES: usize = 256 * 1024;
 /// The largest message that is accepted from a viewer, in bytes. It has nothing to say but pongs.
 const VIEWER_MESSAGE: usize = 4 * 1024;
 
+/// How often a viewer may send pings and pongs. A browser answers one ping at a time.
+const CONTROL_FRAMES: Rate = Rate {
+    burst: 20,
+    per_second: 2.0,
+};
+
 /// Accepts the viewer and serves it on a task of its own.
 pub(super) fn answer(
     upgrade: WebSocketUpgrade,
@@ -43,6 +54,7 @@ pub(super) fn answer(
     log: Arc<EventLog>,
     run: RunInfo,
     from: u64,
+    place: Place,
 ) -> Response {
     upgrade
         .max_message_size(VIEWER_MESSAGE)
@@ -51,6 +63,7 @@ pub(super) fn answer(
             let pace = shared.pace;
             let script = Script::new(log, run, from, move |id| shared.manager.info(id));
             serve(socket, script, pace).await;
+            drop(place);
             // Dropped last: the server's end waits for it.
             drop(shared.open);
         })
@@ -60,23 +73,68 @@ pub(super) fn answer(
 async fn serve(socket: WebSocket, mut script: Script, pace: Pace) {
     let (mut to_viewer, mut from_viewer) = socket.split();
     let pongs = Notify::new();
-    let sent_all = tokio::select! {
-        () = listen(&mut from_viewer, &pongs) => false,
+    let farewell = tokio::select! {
+        left = listen(&mut from_viewer, &pongs) => match left {
+            Left::Gone => true,
+            Left::Unwelcome(frame) => {
+                let frame = Message::Close(Some(frame));
+                send(&mut to_viewer, frame, pace.pong).await.is_ok()
+            }
+        },
         outcome = speak(&mut to_viewer, &mut script, pace, &pongs) => outcome.is_ok(),
     };
-    if sent_all {
+    if farewell {
         // The closing handshake is completed as the viewer's side of it is read.
-        let _ = timeout(pace.pong, listen(&mut from_viewer, &pongs)).await;
+        let _ = timeout(pace.pong, async {
+            while let Some(Ok(_)) = from_viewer.next().await {}
+        })
+        .await;
     }
 }
 
-/// Reads until the viewer leaves; tells of every pong.
-async fn listen(from_viewer: &mut SplitStream<WebSocket>, pongs: &Notify) {
-    while let Some(Ok(message)) = from_viewer.next().await {
-        match message {
-            Message::Pong(_) => pongs.notify_one(),
-            Message::Close(_) => return,
-            Message::Text(_) | Message::Binary(_) | Message::Ping(_) => {}
+/// How a viewer stopped being one.
+enum Left {
+    /// It closed.
+    Gone,
+    /// It said what a viewer does not say, and is to be told so.
+    Unwelcome(CloseFrame),
+}
+
+/// Reads until the viewer leaves or says what it should not; tells of every pong.
+async fn listen(from_viewer: &mut SplitStream<WebSocket>, pongs: &Notify) -> Left {
+    let control = Buckets::new(CONTROL_FRAMES);
+    let unwelcome = |code, reason: &'static str| {
+        Left::Unwelcome(CloseFrame {
+            code,
+            reason: reason.into(),
+        })
+    };
+    loop {
+        match from_viewer.next().await {
+            None | Some(Ok(Message::Close(_))) => return Left::Gone,
+            Some(Ok(Message::Text(_) | Message::Binary(_))) => {
+                return unwelcome(close_code::POLICY, "a viewer only listens");
+            }
+            Some(Ok(frame @ (Message::Ping(_) | Message::Pong(_)))) => {
+                if control.take((), Instant::now().into_std()).is_err() {
+                    return unwelcome(close_code::POLICY, "too many pings or pongs");
+                }
+                if matches!(frame, Message::Pong(_)) {
+                    pongs.notify_one();
+                }
+            }
+            Some(Err(error)) => {
+                // The library that reads frames is axum's own; its errors are told by their words.
+                let cause = error.to_string();
+                return if cause.contains("too long") {
+                    unwelcome(close_code::SIZE, "a viewer has nothing long to say")
+                } else if cause.contains("UTF-8") {
+                    unwelcome(close_code::INVALID, "text is UTF-8")
+                } else {
+                    // Where the connection itself is broken, this is not sent.
+                    unwelcome(close_code::PROTOCOL, "this is no WebSocket frame")
+                };
+            }
         }
     }
 }

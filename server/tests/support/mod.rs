@@ -1,19 +1,23 @@
 //! A server of its own for each test, and the requests that a browser would send to it.
 
-use std::{net::SocketAddr, time::Duration};
+use std::{
+    net::{IpAddr, Ipv4Addr, SocketAddr},
+    time::Duration,
+};
 
 use futures_util::{SinkExt, StreamExt};
 use http_body_util::{BodyExt, Full};
 use hyper::{Request, StatusCode, body::Bytes, client::conn::http1, header};
 use hyper_util::rt::TokioIo;
 use linger::{
-    api::{self, Guard, Pace},
+    api::{self, Limits, Pace, Settings},
     runs::{Config, Manager},
 };
 use linger_shared::{event::Event, protocol::StreamMessage};
 use serde_json::{Value, json};
 use tokio::{
-    net::{TcpListener, TcpStream},
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{TcpListener, TcpSocket, TcpStream},
     sync::oneshot,
     task::JoinHandle,
     time::timeout,
@@ -26,11 +30,14 @@ use tokio_tungstenite::{
 /// Longer than anything here takes on a busy machine: a test that waits this long has failed.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 
+/// The usual visitor.
+const LOOPBACK: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
+
 /// A server on a port of its own.
 pub(crate) struct Server {
     pub(crate) address: SocketAddr,
     stop: Option<oneshot::Sender<()>>,
-    serving: JoinHandle<std::io::Result<()>>,
+    serving: JoinHandle<()>,
 }
 
 impl Server {
@@ -39,6 +46,22 @@ impl Server {
     }
 
     pub(crate) async fn with(config: Config, pace: Pace) -> Self {
+        let settings = Settings {
+            pace,
+            ..Settings::local(None)
+        };
+        Self::set(config, settings).await
+    }
+
+    pub(crate) async fn limited(limits: Limits) -> Self {
+        let settings = Settings {
+            limits,
+            ..Settings::local(None)
+        };
+        Self::set(Config::default(), settings).await
+    }
+
+    pub(crate) async fn set(config: Config, settings: Settings) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let manager = Manager::new(config).unwrap();
@@ -48,8 +71,7 @@ impl Server {
             let _ = stopped.await;
             runs.shutdown().await;
         };
-        let guard = Guard::new(address, None);
-        let serving = tokio::spawn(api::serve(listener, manager, guard, pace, shutdown));
+        let serving = tokio::spawn(api::serve(listener, manager, settings, shutdown));
         Self {
             address,
             stop: Some(stop),
@@ -64,11 +86,7 @@ impl Server {
 
     /// Waits for the server to have ended.
     pub(crate) async fn ended(self) {
-        timeout(PATIENCE, self.serving)
-            .await
-            .unwrap()
-            .unwrap()
-            .unwrap();
+        timeout(PATIENCE, self.serving).await.unwrap().unwrap();
     }
 
     pub(crate) async fn get(&self, path: &str) -> Reply {
@@ -87,7 +105,19 @@ impl Server {
         headers: &[(&str, &str)],
         body: &str,
     ) -> Reply {
-        let stream = TcpStream::connect(self.address).await.unwrap();
+        self.send_from(LOOPBACK, method, path, headers, body).await
+    }
+
+    /// Sends a request from a loopback address: each of 127.0.0.0/8 is a visitor of its own.
+    pub(crate) async fn send_from(
+        &self,
+        visitor: IpAddr,
+        method: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: &str,
+    ) -> Reply {
+        let stream = self.connect_from(visitor).await;
         let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.unwrap();
         let connection = tokio::spawn(connection);
         let mut request = Request::builder().method(method).uri(path);
@@ -112,6 +142,29 @@ impl Server {
             headers: parts.headers,
             body: String::from_utf8(body.to_bytes().to_vec()).unwrap(),
         }
+    }
+
+    /// A connection from a loopback address.
+    pub(crate) async fn connect_from(&self, visitor: IpAddr) -> TcpStream {
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.bind(SocketAddr::new(visitor, 0)).unwrap();
+        socket.connect(self.address).await.unwrap()
+    }
+
+    /// Sends bytes as they are, and reads until the server closes or nothing more comes.
+    pub(crate) async fn say(&self, bytes: &[u8]) -> Vec<u8> {
+        let mut stream = TcpStream::connect(self.address).await.unwrap();
+        // A server that has heard enough may close before all is sent.
+        let _ = stream.write_all(bytes).await;
+        let mut heard = Vec::new();
+        let read = async {
+            // How the connection ends does not matter here, only what came before.
+            let _ = stream.read_to_end(&mut heard).await;
+        };
+        timeout(PATIENCE, read)
+            .await
+            .expect("the server keeps the connection open");
+        heard
     }
 
     /// Starts requests in sequence over the relay; gives the run's id.

@@ -60,7 +60,8 @@ pub async fn start(request: &RunRequest) -> Result<RunInfo, Trouble> {
 /// As [`experiments`].
 pub async fn stop(id: &str) -> Result<(), Trouble> {
     let what = "Stopping the run";
-    send(what, "DELETE", &run_path(id), None).await.map(drop)
+    let path = format!("{}/stop", run_path(id));
+    send(what, "POST", &path, None).await.map(drop)
 }
 
 /// Does something to a live run.
