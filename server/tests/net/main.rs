@@ -9,6 +9,7 @@ mod export;
 mod leaks;
 mod lifecycle;
 mod observed;
+mod power;
 mod proxy;
 mod rights;
 mod sequential;
