@@ -346,7 +346,7 @@ fn handshakes(run: &Recorded) -> Vec<&TlsHandshake> {
     run.events
         .iter()
         .filter_map(|event| match &event.fact {
-            Fact::Tls(tls) => Some(tls),
+            Fact::Tls(tls) => Some(&**tls),
             _ => None,
         })
         .collect()
