@@ -26,6 +26,7 @@ use linger_shared::{
     event::{Fact, Header, HostName, Measurement, Mode, Observer, SocketSnapshot, TcpState},
     experiment::{Descriptor, Params},
     link::{Conditions, LinkInfo},
+    middlebox::Middlebox,
     protocol::{Action, PROTOCOL_VERSION},
     rule::RuleSpec,
 };
@@ -68,6 +69,8 @@ pub struct Plan {
     pub lasts_us: u64,
     /// What joins the hosts; the hosts are those that are named here.
     pub links: Vec<LinkPlan>,
+    /// What stands on the first link, with `near` as its inside; only packets meet it.
+    pub middlebox: Option<Middlebox>,
     /// The congestion control of every socket (TCP_CONGESTION): defaults differ between machines.
     pub congestion: &'static str,
     /// Sysctls below `net/ipv4/` that its question depends on, pinned on every host.
@@ -145,6 +148,7 @@ impl Plan {
                 HostName::Server,
                 Conditions::delay(delay_us),
             )],
+            middlebox: None,
             congestion: "cubic",
             sysctls: BTreeMap::new(),
             host_sysctls: BTreeMap::new(),
@@ -314,6 +318,18 @@ impl Lab {
                 .iter()
                 .filter_map(|host| Some((host.name, host.address.parse().ok()?)));
             rules.joins(hosts.collect());
+            if let (Some(middlebox), Some(link)) = (&setup.plan.middlebox, setup.plan.links.first())
+            {
+                rules
+                    .install(middlebox, link.near, link.far)
+                    .map_err(|error| LabError::Unmet(error.to_string()))?;
+                journal.record(
+                    Observer::Wire,
+                    Fact::Remark {
+                        text: middlebox.to_string(),
+                    },
+                );
+            }
         }
         let header = Header {
             hosts: ground.hosts(),
