@@ -12,7 +12,7 @@ use std::{
 
 use futures_util::TryStreamExt;
 use linger::{
-    hosts::{Host, HostPlan, Interface, configure},
+    hosts::{Host, HostPlan, Interface, Sampler, configure},
     journal::Journal,
     runs::{EventLog, Recorder},
     wire::{Joining, PacketLink, Port, Rules},
@@ -30,10 +30,22 @@ const SERVER: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 1);
 /// The addresses of the veth pair: a documentation network of its own (RFC 5737).
 const VETH: [Ipv4Addr; 2] = [Ipv4Addr::new(203, 0, 113, 1), Ipv4Addr::new(203, 0, 113, 2)];
 
+/// Who looks at what the wire carries.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Watched {
+    /// Nobody.
+    Not,
+    /// The recorder: everything is stamped, dissected, numbered and serialised.
+    Recorded,
+    /// The recorder, and the sampler that asks both kernels about their sockets: a run in full.
+    Sampled,
+}
+
 /// Two hosts, and whatever joins them.
 pub(crate) struct Ground {
     link: Option<PacketLink>,
     recorder: Option<Recorder>,
+    _sampler: Option<Sampler>,
     /// What was recorded, and the clock of it.
     pub(crate) log: Arc<EventLog>,
     client: Host,
@@ -53,7 +65,8 @@ fn host(name: HostName, address: Ipv4Addr) -> (Host, linger::hosts::Tun) {
 
 impl Ground {
     /// Two hosts joined by the wire with a delay in either direction. Recorded within a runtime.
-    pub(crate) fn wire(delay: Duration, recorded: bool) -> Self {
+    pub(crate) fn wire(delay: Duration, watched: Watched) -> Self {
+        let recorded = watched != Watched::Not;
         let journal = Arc::new(Journal::new());
         let log = Arc::new(EventLog::in_memory());
         let rules = Rules::new(Arc::clone(&journal));
@@ -82,6 +95,13 @@ impl Ground {
                 u64::try_from(delay.as_micros()).expect("a delay of less than an age"),
             ),
         };
+        let sampler = (watched == Watched::Sampled).then(|| {
+            let diags = [&client, &server].map(|host| {
+                let diag = host.diag().expect("a host tells of its sockets");
+                (host.name(), diag)
+            });
+            Sampler::start(Arc::clone(&journal), diags.into()).expect("a sampler starts")
+        });
         let link = PacketLink::join(Joining {
             ports: vec![port(&client, client_tun), port(&server, server_tun)],
             links: vec![
@@ -91,12 +111,13 @@ impl Ground {
             seed: 0,
             journal,
             rules,
-            trigger: None,
+            trigger: sampler.as_ref().map(Sampler::trigger),
         })
         .expect("the wire starts");
         Self {
             link: Some(link),
             recorder,
+            _sampler: sampler,
             log,
             client,
             server,
@@ -132,6 +153,7 @@ impl Ground {
         Self {
             link: None,
             recorder: None,
+            _sampler: None,
             log: Arc::new(EventLog::in_memory()),
             client,
             server,

@@ -1,95 +1,83 @@
-//! The measurements themselves.
+//! The measurements themselves, each a few lines of the table.
 
 use std::{
     collections::HashMap,
-    hint::black_box,
-    net::UdpSocket,
     thread,
     time::{Duration, Instant},
 };
 
-use criterion::{Criterion, Throughput};
+use linger::runs::EventLog;
 use linger_shared::{
     event::{Event, Fact},
     units::human,
 };
+use tokio::runtime::Runtime;
 
-use crate::ground::Ground;
+use crate::{
+    ground::{Ground, Watched},
+    traffic::{FLOOD, chatter, echo, flood, ping, stop},
+};
 
-/// Packets of one flood: enough for a steady state, few enough to keep every one in memory.
-const FLOOD: u64 = 50_000;
-
-/// Bytes of payload in a flooded packet: with IP and UDP headers, an MTU of 1,500.
-const PAYLOAD: usize = 1_472;
-
-/// How many packets may be under way unanswered in a flood: as many as a socket's default receive
-/// buffer takes.
-const WINDOW: u64 = 64;
-
-/// The configured delay whose error is measured, and how many packets it is measured with.
+/// The configured delay whose error is measured.
 const DELAY: Duration = Duration::from_millis(20);
-const DELAYED: usize = 1_000;
 
-pub(crate) fn all() {
+/// How often each run's client asks its server where many runs are measured.
+const PAUSE: Duration = Duration::from_millis(20);
+
+/// How long many runs talk.
+const LASTING: Duration = Duration::from_secs(4);
+
+/// A group of figures, and what measures it.
+type Figures = (&'static str, fn(&Runtime));
+
+/// All of them, in the order of the table.
+const FIGURES: [Figures; 6] = [
+    ("hosts", hosts),
+    ("round-trip", round_trip),
+    ("throughput", throughput),
+    ("delay-1", |runtime| delay_error(runtime, 1)),
+    ("delay-50", |runtime| delay_error(runtime, 50)),
+    ("delay-200", |runtime| delay_error(runtime, 200)),
+];
+
+/// Measures what `wanted` names a part of; everything where it is empty.
+pub(crate) fn table(wanted: &[String]) {
     let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(1)
+        .worker_threads(2)
         .enable_all()
         .build()
         .expect("a runtime starts");
     let _inside = runtime.enter();
-    let mut criterion = Criterion::default()
-        .sample_size(20)
-        .warm_up_time(Duration::from_secs(1))
-        .measurement_time(Duration::from_secs(4))
-        .configure_from_args();
-
-    criterion.bench_function("two_hosts/up_and_down", |bencher| {
-        bencher.iter(|| black_box(Ground::wire(Duration::ZERO, true)));
-    });
-
-    let mut round_trip = criterion.benchmark_group("round_trip");
-    for (name, ground) in [
-        ("veth", Ground::veth()),
-        ("wire_recorded", Ground::wire(Duration::ZERO, true)),
-        ("wire_unrecorded", Ground::wire(Duration::ZERO, false)),
-    ] {
-        let (client, server) = ground.sockets();
-        let echo = echo(server);
-        round_trip.bench_function(name, |bencher| bencher.iter(|| ping(&client)));
-        stop(&client);
-        echo.join().expect("the echo ends");
+    println!("{:52} {:>12} {:>12}", "figure", "p50", "p99");
+    for (name, measure) in FIGURES {
+        if wanted.is_empty() || wanted.iter().any(|part| name.contains(part.as_str())) {
+            measure(&runtime);
+        }
     }
-    round_trip.finish();
-
-    let mut flood = criterion.benchmark_group("one_way_1500_bytes");
-    flood
-        .throughput(Throughput::Elements(FLOOD))
-        .sample_size(10);
-    for (name, recorded) in [("recorded", true), ("unrecorded", false)] {
-        flood.bench_function(name, |bencher| {
-            bencher.iter_custom(|rounds| (0..rounds).map(|_| flood_once(recorded)).sum());
-        });
-    }
-    flood.finish();
-    criterion.final_summary();
-
-    figures(&runtime);
 }
 
-/// The figures to quote, measured side by side.
-fn figures(runtime: &tokio::runtime::Runtime) {
-    println!("\n{:44} {:>14} {:>14}", "figure", "p50", "p99");
-    let row = |name: &str, mut micros: Vec<u64>| {
-        micros.sort_unstable();
-        let at = |share: usize| micros[(micros.len() - 1) * share / 100];
-        println!("{name:44} {:>14} {:>14}", human(at(50)), human(at(99)));
-        at(50)
-    };
+/// Prints a line of the table; gives the median.
+fn row(name: &str, mut micros: Vec<u64>) -> u64 {
+    if micros.is_empty() {
+        println!("{name:52} {:>12}", "no packet");
+        return 0;
+    }
+    micros.sort_unstable();
+    let at = |share: usize| micros[(micros.len() - 1) * share / 100];
+    println!("{name:52} {:>12} {:>12}", human(at(50)), human(at(99)));
+    at(50)
+}
+
+fn micros(began: Instant) -> u64 {
+    u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX)
+}
+
+fn hosts(_: &Runtime) {
     let mut up = Vec::new();
     let mut down = Vec::new();
     for _ in 0..30 {
         let began = Instant::now();
-        let ground = Ground::wire(Duration::ZERO, true);
+        let ground = Ground::wire(Duration::ZERO, Watched::Recorded);
         up.push(micros(began));
         let began = Instant::now();
         drop(ground);
@@ -97,9 +85,14 @@ fn figures(runtime: &tokio::runtime::Runtime) {
     }
     row("two hosts and a wire, up", up);
     row("two hosts and a wire, down", down);
+}
 
+fn round_trip(_: &Runtime) {
     // Alternating in short turns, so that both see the same machine.
-    let grounds = [Ground::veth(), Ground::wire(Duration::ZERO, true)];
+    let grounds = [
+        Ground::veth(),
+        Ground::wire(Duration::ZERO, Watched::Recorded),
+    ];
     let pairs = grounds.each_ref().map(|ground| {
         let (client, server) = ground.sockets();
         (client, echo(server))
@@ -122,111 +115,76 @@ fn figures(runtime: &tokio::runtime::Runtime) {
     let veth = row("round trip over a veth pair", veth);
     let wire = row("round trip over the wire, recorded", wire);
     println!(
-        "{:44} {:>14}   {:.2} x veth",
-        "added round-trip time",
-        human(wire.saturating_sub(veth)),
-        wire as f64 / veth.max(1) as f64
+        "{:52} {:>12} {:>12}",
+        "the wire's round trip beside a veth pair's",
+        format!("{:.1} x", wire as f64 / veth.max(1) as f64),
+        format!("+ {}", human(wire.saturating_sub(veth))),
     );
+}
 
-    row(
-        &format!("error of a delay of {}", human(DELAY.as_micros() as u64)),
-        delay_errors(runtime),
-    );
-
-    for recorded in [true, false] {
-        let took = (0..5)
-            .map(|_| flood_once(recorded))
-            .min()
-            .unwrap_or_default();
+fn throughput(_: &Runtime) {
+    let kinds: [(&str, fn() -> Ground); 3] = [
+        ("a veth pair", Ground::veth),
+        ("the wire, recorded", || {
+            Ground::wire(Duration::ZERO, Watched::Recorded)
+        }),
+        ("the wire, unrecorded", || {
+            Ground::wire(Duration::ZERO, Watched::Not)
+        }),
+    ];
+    // The fastest of a few: what the machine does when nothing else wants it.
+    let mut fastest = [Duration::MAX; 3];
+    for _ in 0..5 {
+        for ((_, make), fastest) in kinds.iter().zip(&mut fastest) {
+            *fastest = flood(&make()).min(*fastest);
+        }
+    }
+    for ((name, _), took) in kinds.iter().zip(fastest) {
         let rate = FLOOD as f64 / took.as_secs_f64();
         println!(
-            "{:44} {:>9.0} packets/s {:.2} Gbit/s",
-            format!(
-                "one way, 1,500 bytes, {}",
-                if recorded { "recorded" } else { "unrecorded" }
-            ),
-            rate,
-            rate * 1_500.0 * 8.0 / 1e9
+            "{:52} {:>12} {:>12}",
+            format!("1,500 bytes one way over {name}"),
+            format!("{:.2} Gbit/s", rate * 1_500.0 * 8.0 / 1e9),
+            format!("{:.0} /ms", rate / 1e3),
         );
     }
+    let veth = fastest[0].as_secs_f64();
+    println!(
+        "{:52} {:>12}",
+        "the wire's throughput, recorded, beside a veth pair's",
+        format!("{:.2} x", veth / fastest[1].as_secs_f64()),
+    );
 }
 
-fn micros(began: Instant) -> u64 {
-    u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX)
-}
-
-/// Answers every packet until an empty one comes.
-fn echo(server: UdpSocket) -> thread::JoinHandle<()> {
-    thread::spawn(move || {
-        let mut buffer = [0; 2_048];
-        while let Ok(length) = server.recv(&mut buffer) {
-            if length == 0 {
-                return;
-            }
-            server.send(&buffer[..length]).expect("an answer is sent");
-        }
-    })
-}
-
-fn stop(client: &UdpSocket) {
-    client.send(&[]).expect("the last packet is sent");
-}
-
-fn ping(client: &UdpSocket) {
-    let mut buffer = [0; 64];
-    client.send(b"ping").expect("a ping is sent");
-    client.recv(&mut buffer).expect("a ping is answered");
-}
-
-/// Sends [`FLOOD`] packets one way, at most [`WINDOW`] unacknowledged; the time until the last one
-/// was read.
-fn flood_once(recorded: bool) -> Duration {
-    let ground = Ground::wire(Duration::ZERO, recorded);
-    let (client, server) = ground.sockets();
-    let reader = thread::spawn(move || {
-        let mut buffer = [0; 2_048];
-        for number in 1..=FLOOD {
-            server.recv(&mut buffer).expect("no packet is lost");
-            if number % (WINDOW / 2) == 0 || number == FLOOD {
-                server.send(&[1]).expect("an acknowledgment is sent");
-            }
-        }
+/// How much later than its link says each packet arrived, with so many runs at once.
+fn delay_error(runtime: &Runtime, runs: usize) {
+    let grounds: Vec<Ground> = (0..runs)
+        .map(|_| Ground::wire(DELAY, Watched::Sampled))
+        .collect();
+    runtime.block_on(chatter(&grounds, PAUSE, LASTING));
+    let late = thread::scope(|scope| {
+        // Taking hosts down waits for the kernel; the waits overlap.
+        let ends: Vec<_> = grounds
+            .into_iter()
+            .map(|ground| scope.spawn(|| lateness(&runtime.block_on(ground.recorded()))))
+            .collect();
+        ends.into_iter()
+            .flat_map(|end| end.join().expect("a run ends"))
+            .collect()
     });
-    let payload = [0x5a; PAYLOAD];
-    let mut acknowledgment = [0; 8];
-    let mut allowed = WINDOW;
-    let began = Instant::now();
-    for number in 0..FLOOD {
-        if number == allowed {
-            client
-                .recv(&mut acknowledgment)
-                .expect("the reader goes on");
-            allowed += WINDOW / 2;
-        }
-        client.send(&payload).expect("a packet is sent");
-    }
-    reader.join().expect("the reader ends");
-    began.elapsed()
+    let delay = human(u64::try_from(DELAY.as_micros()).unwrap_or(u64::MAX));
+    let named = if runs == 1 {
+        format!("error of a delay of {delay}, one run")
+    } else {
+        format!("error of a delay of {delay}, {runs} runs at once")
+    };
+    row(&named, late);
 }
 
-/// How much longer than configured each packet was on its way, from the wire's own stamps.
-fn delay_errors(runtime: &tokio::runtime::Runtime) -> Vec<u64> {
-    let ground = Ground::wire(DELAY, true);
-    let (client, server) = ground.sockets();
-    let reader = thread::spawn(move || {
-        let mut buffer = [0; 64];
-        for _ in 0..DELAYED {
-            server.recv(&mut buffer).expect("a delayed packet comes");
-        }
-    });
-    for _ in 0..DELAYED {
-        client.send(b"delayed").expect("a packet is sent");
-        thread::sleep(Duration::from_micros(700));
-    }
-    reader.join().expect("the reader ends");
-    let log = runtime.block_on(ground.recorded());
+/// How much longer than [`DELAY`] each packet was on its way, from the wire's own stamps.
+fn lateness(log: &EventLog) -> Vec<u64> {
     let mut departed = HashMap::new();
-    let mut errors = Vec::new();
+    let mut late = Vec::new();
     for line in log.read(0, usize::MAX, usize::MAX) {
         let event: Event = serde_json::from_str(&line).expect("a recorded event reads back");
         match event.fact {
@@ -234,15 +192,15 @@ fn delay_errors(runtime: &tokio::runtime::Runtime) -> Vec<u64> {
                 departed.insert(packet.id, event.at_us);
             }
             Fact::PacketArrived { id } => {
-                let configured = u64::try_from(DELAY.as_micros()).unwrap_or(u64::MAX);
-                errors.extend(
+                let delay = u64::try_from(DELAY.as_micros()).unwrap_or(u64::MAX);
+                late.extend(
                     departed
                         .get(&id)
-                        .map(|since| (event.at_us - since).abs_diff(configured)),
+                        .map(|since| (event.at_us - since).abs_diff(delay)),
                 );
             }
             _ => {}
         }
     }
-    errors
+    late
 }

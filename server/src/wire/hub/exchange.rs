@@ -24,6 +24,7 @@ use super::{
     handle::Letter,
     link::Link,
     pace::{self, Patience},
+    surge::Surge,
 };
 
 /// How many packets are read from one device before the others have their turn.
@@ -44,6 +45,7 @@ pub(super) struct Exchange {
     /// What the timer is set to.
     armed: Option<Instant>,
     patience: Patience,
+    surge: Surge,
     buffer: Box<[u8]>,
 }
 
@@ -77,13 +79,14 @@ impl Exchange {
             flights: Flights::default(),
             armed: None,
             patience: Patience::default(),
+            surge: Surge::new(Instant::now()),
             buffer: vec![0; 1 << 16].into_boxed_slice(),
         })
     }
 
     /// Carries packets until a letter says to stop.
     pub(super) fn work(mut self) {
-        pace::raise();
+        pace::begin();
         let mut events = [EpollEvent::empty(); 64];
         loop {
             let timeout = self.wait_for();
@@ -112,8 +115,14 @@ impl Exchange {
     /// How long to sleep at most: not at all shortly before something is due, and otherwise until
     /// something comes or the timer fires.
     fn wait_for(&mut self) -> EpollTimeout {
+        let now = Instant::now();
+        match self.surge.turned(now) {
+            Some(true) => pace::lower(),
+            Some(false) => pace::raise(),
+            None => {}
+        }
         let due = self.flights.next_due();
-        let Some(wake) = self.patience.sleep_until(due) else {
+        let Some(wake) = self.patience.sleep_until(due, now) else {
             return EpollTimeout::ZERO;
         };
         if let Some(wake) = wake
@@ -121,7 +130,7 @@ impl Exchange {
         {
             // A time of zero would switch the timer off.
             let left = wake
-                .saturating_duration_since(Instant::now())
+                .saturating_duration_since(now)
                 .max(Duration::from_nanos(1));
             let once = Expiration::OneShot(TimeSpec::from_duration(left));
             if self.timer.set(once, TimerSetTimeFlags::empty()).is_ok() {
@@ -149,6 +158,7 @@ impl Exchange {
             };
             match link.collect(host, &mut self.buffer, &mut self.flights) {
                 Ok(departed) => {
+                    self.surge.packet(id, host);
                     if self.flights.next_due().is_some_and(|due| due <= departed) {
                         self.land(departed);
                     }

@@ -16,6 +16,7 @@ mod handle;
 mod ipv4;
 mod link;
 mod pace;
+mod surge;
 
 use std::{
     collections::HashMap,

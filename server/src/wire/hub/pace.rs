@@ -2,6 +2,13 @@
 
 use std::time::{Duration, Instant};
 
+/// Makes the calling thread as prompt as is permitted.
+pub(super) fn begin() {
+    // Sleeping no longer than was asked for, for what does not sleep on the timer.
+    let _ = nix::sys::prctl::set_timerslack(1);
+    raise();
+}
+
 /// Puts the calling thread before ordinary ones, where that is permitted.
 ///
 /// With `CAP_SYS_NICE` it gets the lowest real-time priority, so that a woken hub need not wait for
@@ -10,22 +17,26 @@ use std::time::{Duration, Instant};
 /// tell. The kernel gives ordinary threads their share even beside a real-time thread that never
 /// sleeps (`sched_rt_runtime_us`, 95 % by default).
 pub(super) fn raise() {
-    // Sleeping at most as long as was asked for, for what does not sleep on the timer.
-    let _ = nix::sys::prctl::set_timerslack(1);
-    priority::raise();
+    priority::set(libc::SCHED_FIFO, 1);
+}
+
+/// Lets the calling thread take its turn like any other.
+pub(super) fn lower() {
+    priority::set(libc::SCHED_OTHER, 0);
 }
 
 mod priority {
     // sched_setscheduler has no safe wrapper.
     #![allow(unsafe_code)]
 
-    pub(super) fn raise() {
-        let lowest = libc::sched_param { sched_priority: 1 };
+    pub(super) fn set(policy: libc::c_int, priority: libc::c_int) {
+        let parameters = libc::sched_param {
+            sched_priority: priority,
+        };
         // SAFETY: pid 0 is the calling thread, and the structure lives until after the call.
         // Where it fails, nothing has changed.
-        let _ = unsafe {
-            libc::sched_setscheduler(0, libc::SCHED_FIFO | libc::SCHED_RESET_ON_FORK, &lowest)
-        };
+        let _ =
+            unsafe { libc::sched_setscheduler(0, policy | libc::SCHED_RESET_ON_FORK, &parameters) };
     }
 }
 
@@ -74,8 +85,11 @@ impl Patience {
 
     /// Until when to sleep where `due` is the next thing to do: `None` for not at all, and
     /// `Some(None)` for as long as nothing comes.
-    pub(super) fn sleep_until(&mut self, due: Option<Instant>) -> Option<Option<Instant>> {
-        let now = Instant::now();
+    pub(super) fn sleep_until(
+        &mut self,
+        due: Option<Instant>,
+        now: Instant,
+    ) -> Option<Option<Instant>> {
         let passed = now.saturating_duration_since(self.looked);
         self.looked = now;
         if self.polled {
