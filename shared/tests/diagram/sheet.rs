@@ -109,6 +109,8 @@ fn hostile_text_stays_text() {
             errno: Some(evil.to_owned()),
             began_us: None,
             local: None,
+            remote: None,
+            on_behalf_of: None,
         }),
     );
     run.push(
@@ -121,6 +123,8 @@ fn hostile_text_stays_text() {
             measurements: Vec::new(),
             counts: Default::default(),
             summary: evil.repeat(100),
+            sides: Vec::new(),
+            endings: Vec::new(),
         }),
     );
     let text = svg::document(&run.model());

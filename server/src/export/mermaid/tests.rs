@@ -181,6 +181,8 @@ fn a_long_run_is_cut_and_says_how_much_is_missing() {
         outcomes: BTreeMap::new(),
         measurements: Vec::new(),
         counts: BTreeMap::new(),
+        sides: Vec::new(),
+        endings: Vec::new(),
     });
     let diagram = drawn("Long", packets.chain([(6_000, verdict)]));
     assert_valid(&diagram);
