@@ -9,7 +9,6 @@ pub mod dissect;
 pub mod event;
 pub mod experiment;
 pub mod link;
-pub mod middlebox;
 pub mod protocol;
 pub mod rule;
 pub mod theory;

@@ -123,7 +123,8 @@ fn round_trip(_: &Runtime) {
 }
 
 fn throughput(_: &Runtime) {
-    let kinds: [(&str, fn() -> Ground); 3] = [
+    type Kind = (&'static str, fn() -> Ground);
+    let kinds: [Kind; 3] = [
         ("a veth pair", Ground::veth),
         ("the wire, recorded", || {
             Ground::wire(Duration::ZERO, Watched::Recorded)

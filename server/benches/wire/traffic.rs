@@ -16,8 +16,8 @@ const PAYLOAD: usize = 1_472;
 
 /// How many packets may be under way unanswered in a flood: as many as a socket takes whose buffer
 /// is as large as an ordinary process may make it (`net.core.rmem_max`, 208 KiB by default, of
-/// which a packet of this size counts 2.3 KB against twice the buffer).
-const WINDOW: u64 = 128;
+/// which twice is given, and a packet of this size counts up to 4.3 KB).
+const WINDOW: u64 = 96;
 
 /// What the buffer is asked to be; the kernel gives less.
 const BUFFER: usize = 1 << 20;

@@ -7,7 +7,6 @@
 pub mod craft;
 #[cfg(linger_packets)]
 mod hub;
-mod middlebox;
 mod relay;
 mod rules;
 

@@ -4,12 +4,13 @@
 //! Needs network namespaces and TUN devices, so a plain `cargo test` leaves it out;
 //! `cargo xtask test net` runs it, and says so where it cannot.
 
+mod conditions;
 mod dead_peer;
 mod export;
+mod joined;
 mod leaks;
 mod lifecycle;
 mod observed;
-mod power;
 mod proxy;
 mod rights;
 mod sequential;

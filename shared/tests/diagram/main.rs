@@ -10,5 +10,5 @@ mod hostile;
 mod samples;
 mod scale;
 mod scenes;
-mod sheet;
+mod svg;
 mod text;
