@@ -6,7 +6,7 @@
 use std::{
     collections::BTreeMap,
     sync::{
-        Mutex, MutexGuard, PoisonError,
+        Arc, Mutex, MutexGuard, PoisonError, Weak,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Instant,
@@ -21,6 +21,10 @@ pub struct Journal {
     closed: AtomicBool,
     next_packet: AtomicU64,
     waiting: Mutex<Waiting>,
+    /// The journal that this is a view of.
+    whole: Option<Arc<Journal>>,
+    /// Views of this journal.
+    views: Mutex<Vec<Weak<Journal>>>,
 }
 
 /// What applications wait for, in the order in which they began to.
@@ -81,7 +85,28 @@ impl Journal {
             closed: AtomicBool::new(false),
             next_packet: AtomicU64::new(0),
             waiting: Mutex::default(),
+            whole: None,
+            views: Mutex::default(),
         }
+    }
+
+    /// The same journal for observers who may have to fall silent together: what they report goes
+    /// into `whole` until the view is muted.
+    pub fn view(whole: &Arc<Self>) -> Arc<Self> {
+        let view = Arc::new(Self {
+            start: whole.start,
+            whole: Some(Arc::clone(whole)),
+            ..Self::new()
+        });
+        whole.views().push(Arc::downgrade(&view));
+        view
+    }
+
+    /// Ignores what is reported through this view from now on, and forgets what its observers wait
+    /// for: they are gone.
+    pub fn mute(&self) {
+        self.closed.store(true, Ordering::Release);
+        drop(std::mem::take(&mut *self.waiting()));
     }
 
     /// Microseconds since the run's start, on its one monotonic clock.
@@ -96,7 +121,10 @@ impl Journal {
 
     /// A packet's or chunk's id, unique within the run.
     pub fn packet_id(&self) -> u64 {
-        self.next_packet.fetch_add(1, Ordering::Relaxed)
+        match &self.whole {
+            Some(whole) => whole.packet_id(),
+            None => self.next_packet.fetch_add(1, Ordering::Relaxed),
+        }
     }
 
     /// Reports a fact that is true now.
@@ -148,6 +176,11 @@ impl Journal {
 
     /// Reports what is still waited for, and ignores what is reported from then on.
     pub fn close(&self) {
+        for view in std::mem::take(&mut *self.views()) {
+            if let Some(view) = view.upgrade() {
+                view.close();
+            }
+        }
         let waiting = std::mem::take(&mut self.waiting().facts);
         for (host, unfinished) in waiting.into_values() {
             self.record(Observer::App(host), unfinished);
@@ -155,13 +188,21 @@ impl Journal {
         self.closed.store(true, Ordering::Release);
     }
 
+    fn views(&self) -> MutexGuard<'_, Vec<Weak<Self>>> {
+        self.views.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn reports(&self) -> MutexGuard<'_, Vec<Report>> {
         self.reports.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn push(&self, report: Report) {
-        if !self.closed.load(Ordering::Acquire) {
-            self.reports().push(report);
+        if self.closed.load(Ordering::Acquire) {
+            return;
+        }
+        match &self.whole {
+            Some(whole) => whole.push(report),
+            None => self.reports().push(report),
         }
     }
 
@@ -207,5 +248,19 @@ mod tests {
         let reports = journal.take();
         assert_eq!(reports.len(), 1);
         assert!(matches!(&reports[0].what, What::Fact(Fact::Remark { text }) if text == "hangs"));
+    }
+
+    #[test]
+    fn a_view_reports_to_the_whole_until_it_is_muted() {
+        let whole = Arc::new(Journal::new());
+        let [silent, other] = [Journal::view(&whole), Journal::view(&whole)];
+        silent.record(Observer::Experiment, remark("before"));
+        silent.mute();
+        silent.record(Observer::Experiment, remark("after"));
+        other.record(Observer::Experiment, remark("the other's"));
+        assert_eq!(whole.take().len(), 2);
+        whole.close();
+        other.record(Observer::Experiment, remark("too late"));
+        assert!(whole.take().is_empty());
     }
 }

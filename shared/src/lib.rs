@@ -9,6 +9,7 @@ pub mod dissect;
 pub mod event;
 pub mod experiment;
 pub mod link;
+pub mod middlebox;
 pub mod protocol;
 pub mod rule;
 pub mod theory;

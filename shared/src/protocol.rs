@@ -126,6 +126,21 @@ pub enum Action {
         /// Its name, as its `rule` event has it.
         rule: String,
     },
+    /// Take a host's power away: it is silent from then on, and its sockets are gone.
+    PowerOff {
+        /// Which one.
+        host: HostName,
+    },
+    /// Give a host its power back: the same address, an empty stack. Off and on is a reboot.
+    PowerOn {
+        /// Which one.
+        host: HostName,
+    },
+    /// Kill the programs that the run has started on a host, with SIGKILL.
+    Kill {
+        /// Which one.
+        host: HostName,
+    },
 }
 
 /// What the server sends on the event stream.

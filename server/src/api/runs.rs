@@ -201,7 +201,11 @@ pub(super) async fn act(
         return Err(ActError::UnknownRun(id).into());
     }
     shared.visitors.act(&id)?;
-    shared.manager.act(&id, action)?;
+    // A host takes milliseconds to come up, and nobody else is to wait for it.
+    let acted = tokio::task::spawn_blocking(move || shared.manager.act(&id, action));
+    acted
+        .await
+        .unwrap_or_else(|panic| Err(ActError::Unsupported(format!("it came to grief: {panic}"))))?;
     Ok(StatusCode::NO_CONTENT)
 }
 

@@ -27,6 +27,12 @@ pub(super) struct ExportArgs {
     /// A capture for Wireshark, with the secrets that decrypt its TLS.
     #[arg(long, value_name = "FILE")]
     pcapng: Option<PathBuf>,
+    /// The diagram on one sheet, to be kept or printed.
+    #[arg(long, value_name = "FILE")]
+    svg: Option<PathBuf>,
+    /// A sequence diagram for Markdown, as Mermaid draws it.
+    #[arg(long, value_name = "FILE")]
+    mermaid: Option<PathBuf>,
     /// JSON Lines: the header, then one event a line.
     #[arg(long, value_name = "FILE")]
     jsonl: Option<PathBuf>,
@@ -39,6 +45,8 @@ impl ExportArgs {
     fn chosen(&self) -> impl Iterator<Item = (Format, &Path)> {
         [
             (Format::Pcapng, &self.pcapng),
+            (Format::Svg, &self.svg),
+            (Format::Mermaid, &self.mermaid),
             (Format::Jsonl, &self.jsonl),
             (Format::Text, &self.text),
         ]

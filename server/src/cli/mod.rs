@@ -5,6 +5,7 @@
 //! goes away (`linger run ... | head`) ends the command quietly.
 
 mod doctor;
+mod endpoint;
 mod experiments;
 mod export;
 mod run;
@@ -46,6 +47,8 @@ enum Command {
     Experiments(experiments::Arguments),
     Run(run::Arguments),
     Doctor(doctor::Arguments),
+    #[command(hide = true)]
+    Endpoint(endpoint::Arguments),
 }
 
 /// Why a command ended without having done what it was asked to.
@@ -143,6 +146,7 @@ pub fn execute(arguments: Arguments) -> ExitCode {
             Command::Experiments(arguments) => experiments::print(&arguments),
             Command::Run(arguments) => run::run(arguments).await,
             Command::Doctor(arguments) => doctor::print(&arguments),
+            Command::Endpoint(arguments) => endpoint::run(arguments).await,
         }
     });
     // A task that still waits for something that will not come must not hold up the exit.

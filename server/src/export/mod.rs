@@ -9,7 +9,9 @@
 //! end; both are bounded, and say so where they leave something out.
 
 pub mod jsonl;
+mod mermaid;
 mod pcapng;
+mod svg;
 mod text;
 
 use std::io::{self, Write};
@@ -22,6 +24,10 @@ use thiserror::Error;
 pub enum Format {
     /// A capture that Wireshark opens, with the secrets that decrypt its TLS.
     Pcapng,
+    /// The diagram on one sheet.
+    Svg,
+    /// A sequence diagram that Markdown renderers draw.
+    Mermaid,
     /// The header, then one event a line.
     Jsonl,
     /// The terminal's diagram.
@@ -30,12 +36,20 @@ pub enum Format {
 
 impl Format {
     /// All of them, the most faithful first.
-    pub const ALL: [Self; 3] = [Self::Pcapng, Self::Jsonl, Self::Text];
+    pub const ALL: [Self; 5] = [
+        Self::Pcapng,
+        Self::Jsonl,
+        Self::Svg,
+        Self::Text,
+        Self::Mermaid,
+    ];
 
     /// The name in options and addresses, such as `pcapng`.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Pcapng => "pcapng",
+            Self::Svg => "svg",
+            Self::Mermaid => "mermaid",
             Self::Jsonl => "jsonl",
             Self::Text => "text",
         }
@@ -50,6 +64,8 @@ impl Format {
     pub const fn extension(self) -> &'static str {
         match self {
             Self::Pcapng => "pcapng",
+            Self::Svg => "svg",
+            Self::Mermaid => "mmd",
             Self::Jsonl => "jsonl",
             Self::Text => "txt",
         }
@@ -61,6 +77,8 @@ impl Format {
             // Registered by nobody so far; this is what servers of captures send.
             Self::Pcapng => "application/x-pcapng",
             Self::Jsonl => "application/jsonl; charset=utf-8",
+            Self::Svg => "image/svg+xml",
+            Self::Mermaid => "text/vnd.mermaid; charset=utf-8",
             Self::Text => "text/plain; charset=utf-8",
         }
     }
@@ -133,6 +151,8 @@ pub fn begin_with(
     Ok(match format {
         Format::Pcapng => Box::new(pcapng::Pcapng::begin(header, out)?),
         Format::Jsonl => Box::new(jsonl::Jsonl::begin(header, out)?),
+        Format::Svg => Box::new(svg::Svg::new(header)),
+        Format::Mermaid => Box::new(mermaid::Mermaid::new(header)),
         Format::Text => Box::new(text::Text::new(header, columns)),
     })
 }

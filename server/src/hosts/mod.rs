@@ -6,6 +6,7 @@
 
 #[cfg(linger_packets)]
 mod linux;
+mod program;
 
 use std::collections::BTreeMap;
 
@@ -16,10 +17,15 @@ pub use self::linux::{
     host::{Host, HostError, HostPlan},
     netlink::{Interface, NetlinkError, configure},
     privilege::{Privilege, privilege},
+    process::{Process, ProcessError},
     sampler::{Sampler, Trigger},
     sock_diag::{Diag, DiagError, Which},
     tun::Tun,
 };
+
+#[cfg(not(linger_packets))]
+pub use self::program::Process;
+pub use self::program::{Ended, Launch};
 
 /// The sockets of every host, as their kernels told them in one round of questions.
 #[derive(Debug, Clone, Default)]

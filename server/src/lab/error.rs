@@ -11,6 +11,10 @@ pub enum LabError {
     #[cfg(linger_packets)]
     #[error(transparent)]
     Host(#[from] crate::hosts::HostError),
+    /// A program could not be started.
+    #[cfg(linger_packets)]
+    #[error(transparent)]
+    Process(#[from] crate::hosts::ProcessError),
     /// The wire could not be made.
     #[cfg(linger_packets)]
     #[error(transparent)]

@@ -6,12 +6,19 @@
 
 mod crew;
 mod error;
+#[cfg(linger_packets)]
+mod packets;
 mod stack;
+mod switches;
 
 use std::{
     collections::BTreeMap,
     net::SocketAddr,
-    sync::{Arc, Mutex, PoisonError},
+    path::PathBuf,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
@@ -19,6 +26,7 @@ use linger_shared::{
     event::{Fact, Header, HostName, Measurement, Mode, Observer, SocketSnapshot, TcpState},
     experiment::{Descriptor, Params},
     link::{Conditions, LinkInfo},
+    middlebox::Middlebox,
     protocol::{Action, PROTOCOL_VERSION},
     rule::RuleSpec,
 };
@@ -49,6 +57,8 @@ pub struct Setup {
     pub mode: Mode,
     /// What its hosts and its link are to be like.
     pub plan: Plan,
+    /// Linger's own program, for endpoints that are programs; the running one where it is absent.
+    pub executable: Option<PathBuf>,
 }
 
 /// What an experiment asks of its hosts and its link.
@@ -59,6 +69,8 @@ pub struct Plan {
     pub lasts_us: u64,
     /// What joins the hosts; the hosts are those that are named here.
     pub links: Vec<LinkPlan>,
+    /// What stands on the first link, with `near` as its inside; only packets meet it.
+    pub middlebox: Option<Middlebox>,
     /// The congestion control of every socket (TCP_CONGESTION): defaults differ between machines.
     pub congestion: &'static str,
     /// Sysctls below `net/ipv4/` that its question depends on, pinned on every host.
@@ -136,6 +148,7 @@ impl Plan {
                 HostName::Server,
                 Conditions::delay(delay_us),
             )],
+            middlebox: None,
             congestion: "cubic",
             sysctls: BTreeMap::new(),
             host_sysctls: BTreeMap::new(),
@@ -192,6 +205,7 @@ pub struct Lab {
     journal: Arc<Journal>,
     rules: Arc<Rules>,
     mode: Mode,
+    struck: Arc<AtomicBool>,
     /// Servers and drivers that the experiment set to work.
     crew: Crew,
     /// Connections that nobody closed: they stay open until nothing is recorded any more.
@@ -219,6 +233,9 @@ impl Leftovers {
 #[derive(Clone)]
 pub struct Controls {
     rules: Arc<Rules>,
+    switches: switches::Switches,
+    /// Whether a viewer has taken a host or a program away.
+    struck: Arc<AtomicBool>,
 }
 
 impl Controls {
@@ -227,7 +244,13 @@ impl Controls {
         self.rules.disturbed()
     }
 
-    /// Carries out an action.
+    /// Whether a viewer has taken a host's power or killed a program, now or before: then whatever
+    /// a script meets may be due to that.
+    pub fn struck(&self) -> bool {
+        self.struck.load(Ordering::Acquire)
+    }
+
+    /// Carries out an action. Switching a host off or on blocks for some milliseconds.
     ///
     /// # Errors
     /// Why the run cannot do it, in words.
@@ -239,10 +262,37 @@ impl Controls {
             Action::Heal => rules.heal_users(),
             Action::Arm { rule } => rules.arm_for_user(rule).map(drop),
             Action::Disarm { rule } => rules.disarm_for_user(&rule),
+            Action::PowerOff { host } => {
+                return self.strike(|| self.switches.off(host, BY_A_USER));
+            }
+            Action::PowerOn { host } => {
+                let on = self.switches.on(host, BY_A_USER);
+                return on.map_err(|error| error.to_string());
+            }
+            Action::Kill { host } => {
+                return self.strike(|| self.switches.kill(host, BY_A_USER));
+            }
         }
         .map_err(|error| error.to_string())
     }
 }
+
+impl Controls {
+    fn strike(&self, blow: impl FnOnce() -> Result<(), LabError>) -> Result<(), String> {
+        // Before the blow: what a script sees of it is due to it.
+        let before = self.struck.swap(true, Ordering::AcqRel);
+        blow().map_err(|error| {
+            self.struck.fetch_and(before, Ordering::AcqRel);
+            error.to_string()
+        })
+    }
+}
+
+/// Who does what a viewer's action asks for, as events say it.
+const BY_A_USER: &str = "user";
+
+/// Who does what a script asks for.
+const BY_THE_SCRIPT: &str = "script";
 
 impl Lab {
     /// Brings the hosts up and joins them.
@@ -256,6 +306,7 @@ impl Lab {
         let ground = stack::Ground::prepare(
             setup.mode,
             &setup.plan,
+            setup.executable.clone(),
             setup.seed,
             Arc::clone(&journal),
             Arc::clone(&rules),
@@ -267,6 +318,18 @@ impl Lab {
                 .iter()
                 .filter_map(|host| Some((host.name, host.address.parse().ok()?)));
             rules.joins(hosts.collect());
+            if let (Some(middlebox), Some(link)) = (&setup.plan.middlebox, setup.plan.links.first())
+            {
+                rules
+                    .install(middlebox, link.near, link.far)
+                    .map_err(|error| LabError::Unmet(error.to_string()))?;
+                journal.record(
+                    Observer::Wire,
+                    Fact::Remark {
+                        text: middlebox.to_string(),
+                    },
+                );
+            }
         }
         let header = Header {
             hosts: ground.hosts(),
@@ -280,6 +343,7 @@ impl Lab {
             journal,
             rules,
             mode: setup.mode,
+            struck: Arc::default(),
             crew: Crew::default(),
             leftovers,
             links: setup.plan.links.clone(),
@@ -297,6 +361,8 @@ impl Lab {
     pub fn controls(&self) -> Controls {
         Controls {
             rules: Arc::clone(&self.rules),
+            switches: self.stack.switches(),
+            struck: Arc::clone(&self.struck),
         }
     }
 
@@ -388,6 +454,37 @@ impl Lab {
         self.rules
             .arm(rule)
             .map_err(|error| LabError::Unmet(format!("cannot arm `{told}`: {error}")))
+    }
+
+    /// Takes a host's power away: it is silent from then on. No FIN and no RST leaves it, its
+    /// programs are gone, and so are its sockets. What the script holds there fails with
+    /// ECONNABORTED at once; nobody there sees that, and it is not recorded.
+    ///
+    /// # Errors
+    /// [`LabError`] where the host has no power, or the run no hosts of its own.
+    pub async fn power_off(&self, host: HostName) -> Result<(), LabError> {
+        self.switch(move |switches| switches.off(host, BY_THE_SCRIPT))
+            .await
+    }
+
+    /// Gives a host its power back: it has its old address, and an empty stack. [`Lab::client`] and
+    /// the like give the host as it is now; a [`Stack`] from before is of no use any more.
+    ///
+    /// # Errors
+    /// [`LabError`] where the host has power, or cannot be made.
+    pub async fn power_on(&self, host: HostName) -> Result<(), LabError> {
+        self.switch(move |switches| switches.on(host, BY_THE_SCRIPT))
+            .await
+    }
+
+    async fn switch(
+        &self,
+        turn: impl FnOnce(&switches::Switches) -> Result<(), LabError> + Send + 'static,
+    ) -> Result<(), LabError> {
+        let switches = self.stack.switches();
+        tokio::task::spawn_blocking(move || turn(&switches))
+            .await
+            .map_err(|error| LabError::Unmet(error.to_string()))?
     }
 
     /// Begins a part of the experiment.

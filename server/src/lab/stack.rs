@@ -1,77 +1,45 @@
 //! What a run stands on: hosts with their wire, or loopback with its relay; behind one face.
 
-#[cfg(linger_packets)]
-use std::collections::BTreeMap;
 use std::{
+    ffi::OsString,
     io,
     net::{IpAddr, Ipv4Addr, SocketAddr},
+    path::PathBuf,
     sync::Arc,
 };
 
 use linger_shared::event::{HostInfo, HostName, Mode};
-#[cfg(linger_packets)]
-use linger_shared::link::MTU;
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::{
     net::{TcpListener, TcpSocket},
     sync::watch,
 };
 
-use super::{LabError, Leftovers, Plan};
+#[cfg(linger_packets)]
+use super::packets::{Incarnation, PacketGround, no_power};
+use super::{LabError, Leftovers, Plan, switches::Switches};
+#[cfg(linger_packets)]
+use crate::{hosts::Trigger, wire::LinkEnder};
 use crate::{
-    hosts::Tables,
+    hosts::{Launch, Process, Tables},
     journal::Journal,
     wire::{Relay, Rules},
-};
-#[cfg(linger_packets)]
-use crate::{
-    hosts::{Host, HostPlan, Sampler, Trigger},
-    wire::{Joining, LinkEnder, PacketLink, Port},
 };
 
 /// Hosts and wire of a run.
 pub(super) enum Ground {
     /// Network namespaces, joined by packets.
     #[cfg(linger_packets)]
-    Packets(PacketGround),
+    Packets(Arc<PacketGround>),
     /// Loopback sockets, joined by a relay.
     Relay(Relay, Vec<HostName>),
-}
-
-/// The fields are dropped in this order: the wire before the sockets, the hosts last.
-#[cfg(linger_packets)]
-pub(super) struct PacketGround {
-    link: Option<PacketLink>,
-    sampler: Sampler,
-    /// In the order of their lanes.
-    hosts: Vec<Arc<Host>>,
-    congestion: &'static str,
-}
-
-/// What a host was recorded with, and the congestion control that its sockets are given. The
-/// sysctl cannot be: outside the first namespace the kernel refuses a restricted algorithm as the
-/// default (`tcp_set_default_congestion_control`, net/ipv4/tcp_cong.c).
-#[cfg(linger_packets)]
-fn pinned(host: &Host, congestion: &str) -> BTreeMap<String, String> {
-    let mut sysctls = host.sysctls().clone();
-    sysctls.insert("TCP_CONGESTION".to_owned(), congestion.to_owned());
-    sysctls
-}
-
-/// Addresses of the documentation ranges (RFC 5737).
-#[cfg(linger_packets)]
-fn address(host: HostName) -> Ipv4Addr {
-    match host {
-        HostName::Client => Ipv4Addr::new(192, 0, 2, 1),
-        HostName::Proxy => Ipv4Addr::new(203, 0, 113, 1),
-        HostName::Server => Ipv4Addr::new(198, 51, 100, 1),
-    }
 }
 
 impl Ground {
     pub(super) async fn prepare(
         mode: Mode,
         plan: &Plan,
+        executable: Option<PathBuf>,
         seed: u64,
         journal: Arc<Journal>,
         rules: Arc<Rules>,
@@ -80,32 +48,24 @@ impl Ground {
         if mode == Mode::Packets {
             let plan = plan.clone();
             let made = tokio::task::spawn_blocking(move || {
-                PacketGround::prepare(&plan, seed, journal, rules)
+                PacketGround::prepare(&plan, executable, seed, journal, rules)
             })
             .await
             .map_err(|error| LabError::Unmet(error.to_string()))?;
-            return made.map(Self::Packets);
+            return made.map(|ground| Self::Packets(Arc::new(ground)));
         }
         if mode == Mode::Packets {
             return Err(LabError::Unmet("this build has no packet wire".to_owned()));
         }
         // The relay chooses nothing at random.
-        let _ = seed;
+        let _ = (seed, executable);
         Ok(Self::Relay(Relay::new(journal, rules), plan.hosts()))
     }
 
     pub(super) fn hosts(&self) -> Vec<HostInfo> {
         match self {
             #[cfg(linger_packets)]
-            Self::Packets(ground) => ground
-                .hosts
-                .iter()
-                .map(|host| HostInfo {
-                    name: host.name(),
-                    address: host.address().to_string(),
-                    sysctls: pinned(host, ground.congestion),
-                })
-                .collect(),
+            Self::Packets(ground) => ground.hosts(),
             Self::Relay(_, hosts) => hosts
                 .iter()
                 .map(|&name| HostInfo {
@@ -128,7 +88,7 @@ impl Ground {
     pub(super) fn tables(&self) -> Option<watch::Receiver<Tables>> {
         match self {
             #[cfg(linger_packets)]
-            Self::Packets(ground) => Some(ground.sampler.tables()),
+            Self::Packets(ground) => Some(ground.tables()),
             Self::Relay(..) => None,
         }
     }
@@ -143,7 +103,7 @@ impl Ground {
         match self {
             #[cfg(linger_packets)]
             Self::Packets(ground) => Kernels {
-                asked: Some((ground.sampler.trigger(), ground.sampler.tables())),
+                asked: Some((ground.trigger(), ground.tables())),
             },
             Self::Relay(..) => Kernels::default(),
         }
@@ -153,7 +113,7 @@ impl Ground {
     pub(super) fn path(&self) -> Path {
         match self {
             #[cfg(linger_packets)]
-            Self::Packets(ground) => Path::Packets(ground.link.as_ref().map(PacketLink::ender)),
+            Self::Packets(ground) => Path::Packets(ground.ender()),
             Self::Relay(relay, _) => Path::Relay(relay.clone()),
         }
     }
@@ -161,10 +121,7 @@ impl Ground {
     pub(super) fn last_arrival_us(&self, host: HostName) -> u64 {
         match self {
             #[cfg(linger_packets)]
-            Self::Packets(ground) => ground
-                .link
-                .as_ref()
-                .map_or(0, |link| link.last_arrival_us(host)),
+            Self::Packets(ground) => ground.last_arrival_us(host),
             Self::Relay(..) => {
                 let _ = host;
                 0
@@ -178,84 +135,49 @@ impl Ground {
         journal: Arc<Journal>,
         leftovers: Arc<Leftovers>,
     ) -> Stack {
-        Stack {
-            name,
-            journal,
-            leftovers,
-            place: match self {
-                #[cfg(linger_packets)]
-                Self::Packets(ground) => Place::Namespace {
-                    host: Arc::clone(
-                        ground
-                            .hosts
-                            .iter()
-                            .find(|host| host.name() == name)
-                            .expect("scripts use the hosts of their own plan"),
-                    ),
-                    congestion: ground.congestion,
-                },
-                Self::Relay(..) => Place::Loopback,
+        match self {
+            #[cfg(linger_packets)]
+            Self::Packets(ground) => {
+                let host = ground
+                    .host(name)
+                    .expect("scripts use the hosts of their own plan");
+                Stack {
+                    name,
+                    journal: Arc::clone(&host.journal),
+                    leftovers,
+                    place: Place::Namespace {
+                        host,
+                        ground: Arc::clone(ground),
+                    },
+                }
+            }
+            Self::Relay(..) => Stack {
+                name,
+                journal,
+                leftovers,
+                place: Place::Loopback,
             },
         }
     }
 
-    /// Takes the wire away from the hosts. Blocks until it is gone.
-    pub(super) fn unplug(self) -> Self {
+    /// What there is to switch off, where the run has hosts of its own.
+    pub(super) fn switches(&self) -> Switches {
         match self {
             #[cfg(linger_packets)]
-            Self::Packets(mut ground) => {
-                ground.link = None;
-                Self::Packets(ground)
-            }
-            Self::Relay(relay, hosts) => Self::Relay(relay, hosts),
+            Self::Packets(ground) => Switches {
+                ground: Arc::downgrade(ground),
+            },
+            Self::Relay(..) => Switches::default(),
         }
     }
-}
 
-#[cfg(linger_packets)]
-impl PacketGround {
-    fn prepare(
-        plan: &Plan,
-        seed: u64,
-        journal: Arc<Journal>,
-        rules: Arc<Rules>,
-    ) -> Result<Self, LabError> {
-        let mut hosts = Vec::new();
-        let mut ports = Vec::new();
-        let mut diags = Vec::new();
-        for name in plan.hosts() {
-            let mut sysctls = plan.sysctls.clone();
-            sysctls.extend(plan.host_sysctls.get(&name).cloned().unwrap_or_default());
-            let (host, tun) = Host::create(&HostPlan {
-                name,
-                address: address(name),
-                mtu: MTU,
-                sysctls,
-            })?;
-            diags.push((name, host.diag()?));
-            ports.push(Port {
-                host: name,
-                address: host.address(),
-                tun,
-            });
-            hosts.push(Arc::new(host));
+    /// Takes the wire away from the hosts, and what runs on them. Blocks until it is gone.
+    pub(super) fn unplug(self) -> Self {
+        #[cfg(linger_packets)]
+        if let Self::Packets(ground) = &self {
+            ground.unplug();
         }
-        let sampler = Sampler::start(Arc::clone(&journal), diags)
-            .map_err(|source| LabError::io("start the sampler", source))?;
-        let link = PacketLink::join(Joining {
-            ports,
-            links: plan.directions(),
-            seed,
-            journal,
-            rules,
-            trigger: Some(sampler.trigger()),
-        })?;
-        Ok(Self {
-            link: Some(link),
-            sampler,
-            hosts,
-            congestion: plan.congestion,
-        })
+        self
     }
 }
 
@@ -335,8 +257,8 @@ pub struct Stack {
 enum Place {
     #[cfg(linger_packets)]
     Namespace {
-        host: Arc<Host>,
-        congestion: &'static str,
+        host: Incarnation,
+        ground: Arc<PacketGround>,
     },
     Loopback,
 }
@@ -367,7 +289,7 @@ impl Stack {
     pub fn address(&self) -> IpAddr {
         match &self.place {
             #[cfg(linger_packets)]
-            Place::Namespace { host, .. } => host.address().into(),
+            Place::Namespace { host, .. } => host.host.address().into(),
             Place::Loopback => Ipv4Addr::LOCALHOST.into(),
         }
     }
@@ -382,31 +304,103 @@ impl Stack {
         Arc::clone(&self.leftovers)
     }
 
-    /// Opens a TCP socket on the host.
+    /// Opens a TCP socket on the host, with the congestion control of the run's plan.
     ///
     /// # Errors
-    /// [`LabError`] where the host is gone or has no descriptor left.
+    /// [`LabError`] where the host is gone, has no power or has no descriptor left.
     pub async fn socket(&self) -> Result<TcpSocket, LabError> {
-        let open = || -> io::Result<Socket> {
+        self.socket_with(None).await
+    }
+
+    /// Opens a TCP socket on the host, with a congestion control of its own (TCP_CONGESTION,
+    /// tcp(7)), such as `reno`; over a relay, where the host's kernel is the machine's, too.
+    ///
+    /// # Errors
+    /// [`LabError`] as for [`Stack::socket`], or where the kernel has no such algorithm.
+    pub async fn socket_with(&self, congestion: Option<&str>) -> Result<TcpSocket, LabError> {
+        let open = |congestion: Option<String>| -> io::Result<Socket> {
             let socket = Socket::new(Domain::IPV4, Type::STREAM, Some(Protocol::TCP))?;
             socket.set_nonblocking(true)?;
+            #[cfg(target_os = "linux")]
+            if let Some(congestion) = congestion {
+                socket
+                    .set_tcp_congestion(congestion.as_bytes())
+                    .map_err(|error| {
+                        let what = format!("congestion control {congestion}: {error}");
+                        io::Error::new(error.kind(), what)
+                    })?;
+            }
+            #[cfg(not(target_os = "linux"))]
+            let _ = congestion;
             Ok(socket)
         };
+        let wanted = congestion.map(str::to_owned);
         let socket = match &self.place {
             #[cfg(linger_packets)]
-            Place::Namespace { host, congestion } => {
-                let congestion = *congestion;
-                host.run(move || {
-                    let socket = open()?;
-                    socket.set_tcp_congestion(congestion.as_bytes())?;
-                    Ok(socket)
-                })
-                .await?
+            Place::Namespace { host, ground } => {
+                if !host.is_on() {
+                    return Err(no_power(self.name));
+                }
+                let congestion = wanted.unwrap_or_else(|| ground.congestion.to_owned());
+                host.host.run(move || open(Some(congestion))).await?
             }
-            Place::Loopback => open(),
+            Place::Loopback => open(wanted),
         }
         .map_err(|source| LabError::io(format!("open a socket on {}", self.name), source))?;
         Ok(TcpSocket::from_std_stream(socket.into()))
+    }
+
+    /// Starts a program on the host. It is killed, with all that it has started, when the run ends
+    /// or the host loses its power; dropping the handle leaves it alone. What it writes and what
+    /// becomes of it are events.
+    ///
+    /// # Errors
+    /// [`LabError`] names the program, what was tried and what happened; and there are none over a
+    /// relay, where nothing would keep its packets on the run's own hosts.
+    pub async fn start(&self, launch: Launch) -> Result<Arc<Process>, LabError> {
+        match &self.place {
+            #[cfg(linger_packets)]
+            Place::Namespace { host, ground } => {
+                let (host, ground) = (host.clone(), Arc::clone(ground));
+                tokio::task::spawn_blocking(move || ground.start(&host, launch))
+                    .await
+                    .map_err(|error| LabError::Unmet(error.to_string()))?
+            }
+            Place::Loopback => Err(LabError::Unmet(format!(
+                "cannot start `{}`: programs need hosts of their own, and this run has none",
+                launch.name
+            ))),
+        }
+    }
+
+    /// Starts one of the endpoints that Linger brings along as a program of its own, which can be
+    /// killed: `linger endpoint ARGUMENTS`.
+    ///
+    /// # Errors
+    /// As for [`Stack::start`].
+    pub async fn start_endpoint(&self, arguments: &[&str]) -> Result<Arc<Process>, LabError> {
+        let executable = match &self.place {
+            #[cfg(linger_packets)]
+            Place::Namespace { ground, .. } => ground.executable.clone(),
+            Place::Loopback => None,
+        };
+        let executable = executable
+            .map_or_else(std::env::current_exe, Ok)
+            .map_err(|source| LabError::io("find Linger's own program", source))?;
+        let name = arguments.first().copied().unwrap_or("endpoint");
+        self.start(Launch {
+            name: name.to_owned(),
+            shown: arguments.join(" "),
+            program: executable.into(),
+            arguments: [OsString::from("endpoint")]
+                .into_iter()
+                .chain(arguments.iter().map(OsString::from))
+                .collect(),
+            environment: Vec::new(),
+            names: Vec::new(),
+            reads_stdin: false,
+        })
+        .await
     }
 
     /// Listens on a port of the host; over a relay, on any free port of loopback.
@@ -416,7 +410,7 @@ impl Stack {
     pub async fn listen(&self, port: u16) -> Result<Listener, LabError> {
         let ip = match &self.place {
             #[cfg(linger_packets)]
-            Place::Namespace { host, .. } => host.address(),
+            Place::Namespace { host, .. } => host.host.address(),
             Place::Loopback => Ipv4Addr::LOCALHOST,
         };
         let port = if matches!(self.place, Place::Loopback) {

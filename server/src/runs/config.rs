@@ -22,6 +22,9 @@ pub struct Config {
     pub event_limit: u64,
     /// How many runs that are over stay in memory; the oldest go first.
     pub retained: usize,
+    /// Linger's own program, which endpoints are started from that are programs of their own; the
+    /// running one where it is absent.
+    pub executable: Option<PathBuf>,
 }
 
 impl Default for Config {
@@ -35,6 +38,7 @@ impl Default for Config {
             time_limit: Duration::from_secs(12 * 3600),
             event_limit: 500_000,
             retained: 100,
+            executable: None,
         }
     }
 }

@@ -72,6 +72,7 @@ pub(super) async fn execute(run: Arc<Run>, pending: Pending, shared: Arc<Shared>
         seed: pending.seed,
         mode: pending.mode,
         plan,
+        executable: shared.config.executable.clone(),
     };
     let sink = shared.store.as_ref().and_then(|store| {
         store
@@ -123,7 +124,7 @@ pub(super) async fn execute(run: Arc<Run>, pending: Pending, shared: Arc<Shared>
     };
     // From here on a viewer's action would come too late to mean anything.
     lock(&run.controls).take();
-    let (state, last) = conclude(ending, controls.disturbed());
+    let (state, last) = conclude(ending, controls.disturbed(), controls.struck());
     if let Some(fact) = last {
         journal.record(Observer::Experiment, fact);
     }
@@ -140,7 +141,7 @@ pub(super) async fn execute(run: Arc<Run>, pending: Pending, shared: Arc<Shared>
 }
 
 /// What state a run ends in, and what its record says of it.
-fn conclude(ending: Ending, disturbed: bool) -> (RunState, Option<Fact>) {
+fn conclude(ending: Ending, disturbed: bool, struck: bool) -> (RunState, Option<Fact>) {
     match ending {
         Ending::Script(Ok(())) => (RunState::Finished, None),
         // What an application sees because a user cut its path is a result.
@@ -148,6 +149,15 @@ fn conclude(ending: Ending, disturbed: bool) -> (RunState, Option<Fact>) {
             RunState::Finished,
             Some(Fact::Remark {
                 text: format!("The path was disturbed by hand, and {error}: the script ends here."),
+            }),
+        ),
+        // And where a user took a host or a program away, whatever the script meets is.
+        Ending::Script(Err(error)) if struck => (
+            RunState::Finished,
+            Some(Fact::Remark {
+                text: format!(
+                    "A host or a program was taken away by hand, and {error}: the script ends here."
+                ),
             }),
         ),
         Ending::Script(Err(error)) => (
@@ -176,14 +186,21 @@ mod tests {
 
     #[test]
     fn what_an_application_sees_after_a_users_cut_is_a_result() {
-        let (state, last) = conclude(failed_read(), true);
+        let (state, last) = conclude(failed_read(), true, false);
         assert_eq!(state, RunState::Finished);
         assert!(matches!(last, Some(Fact::Remark { text }) if text.contains("ETIMEDOUT")));
     }
 
     #[test]
+    fn whatever_fails_after_a_user_took_a_host_away_is_a_result() {
+        let ending = || Ending::Script(Err(LabError::Unmet("nobody accepts".to_owned())));
+        assert_eq!(conclude(ending(), true, false).0, RunState::Failed);
+        assert_eq!(conclude(ending(), false, true).0, RunState::Finished);
+    }
+
+    #[test]
     fn a_call_that_fails_undisturbed_is_a_failure_of_the_laboratory() {
-        let (state, last) = conclude(failed_read(), false);
+        let (state, last) = conclude(failed_read(), false, false);
         assert_eq!(state, RunState::Failed);
         assert!(matches!(last, Some(Fact::Failure { .. })));
     }

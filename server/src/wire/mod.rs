@@ -7,6 +7,7 @@
 pub mod craft;
 #[cfg(linger_packets)]
 mod hub;
+mod middlebox;
 mod relay;
 mod rules;
 

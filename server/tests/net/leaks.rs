@@ -71,8 +71,14 @@ impl Server {
             r#"{"experiment":"tcp-dead-peer","params":{"keepalive":false,"watch":"1h"}}"#,
         );
         let id = run["id"].as_str().expect("the run has an id").to_owned();
-        until("the run's hosts are up", || {
-            self.holdings().namespaces.len() == 3
+        until("the run's hosts are up and joined", || {
+            let holdings = self.holdings();
+            let threads = ["wire", "sampler"];
+            holdings.namespaces.len() == 3
+                && threads
+                    .map(str::to_owned)
+                    .iter()
+                    .all(|name| holdings.threads.contains(name))
         });
         id
     }

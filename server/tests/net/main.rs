@@ -11,6 +11,7 @@ mod joined;
 mod leaks;
 mod lifecycle;
 mod observed;
+mod power;
 mod proxy;
 mod rights;
 mod sequential;

@@ -59,14 +59,31 @@ pub(crate) async fn observe_own(
     plan: Plan,
     script: impl for<'a> Fn(&'a mut Lab) -> Script<'a> + Send + Sync + 'static,
 ) -> Observed {
-    let manager = Manager::new(Config::default()).expect("a manager without a data folder");
+    observe_own_while(mode, plan, script, |_, _, _| {}).await
+}
+
+/// Runs a script of a test's own to its end; `meanwhile` sees each event as it comes, and may act.
+pub(crate) async fn observe_own_while(
+    mode: Mode,
+    plan: Plan,
+    script: impl for<'a> Fn(&'a mut Lab) -> Script<'a> + Send + Sync + 'static,
+    mut meanwhile: impl FnMut(&Manager, &str, &Event),
+) -> Observed {
+    let manager = Manager::new(Config {
+        executable: Some(env!("CARGO_BIN_EXE_linger").into()),
+        ..Config::default()
+    })
+    .expect("a manager without a data folder");
     let own = Own { plan, script };
     let params = own.descriptor().resolve(&BTreeMap::new());
     let params = params.expect("no parameters are needed");
     let run = manager
         .start_own(Arc::new(own), params, Some(1), Some(mode))
         .expect("the run starts");
-    watch(&manager, &run.id, |_| {}).await
+    watch(&manager, &run.id, |event| {
+        meanwhile(&manager, &run.id, event)
+    })
+    .await
 }
 
 /// An experiment that only a test runs.

@@ -7,18 +7,20 @@
 mod flight;
 mod idle;
 mod layout;
+pub mod marks;
 mod model;
 mod notes;
 mod rules;
 pub mod scene;
 mod sockets;
 mod spans;
+pub mod svg;
 pub mod text;
 mod time;
 mod words;
 
 pub use flight::{Carries, End, Flags, Flight, Segment};
-pub use layout::{MAX_ARROWS, Measure, View, layout};
+pub use layout::{Bounds, MAX_ARROWS, Measure, View, layout, layout_within};
 pub use model::{Chapter, Counts, LONGEST_US, Model};
 pub use notes::NoteFact;
 pub use rules::RuleFact;

@@ -2,12 +2,11 @@
 
 use std::{env, fs, path::PathBuf};
 
-use linger_shared::diagram::{View, default_px_per_ms, fit_px_per_ms, layout, scene::Scene};
+use linger_shared::diagram::{View, default_px_per_ms, fit_px_per_ms, layout, scene::Scene, svg};
 
 use crate::{
     events::{Monospace, Run},
     samples::{dead_peer, http_sequential, relayed},
-    svg::svg,
 };
 
 /// Compares a text with its golden file, or writes the file where `LINGER_BLESS` is set.
@@ -55,7 +54,13 @@ fn rounded(value: serde_json::Value) -> serde_json::Value {
 fn check_scene(name: &str, scene: &Scene) {
     if let Some(folder) = env::var_os("LINGER_SCENES") {
         let path = PathBuf::from(folder).join(format!("{name}.svg"));
-        fs::write(path, svg(scene)).expect("the SVG file can be written");
+        let text = format!(
+            "<svg xmlns='http://www.w3.org/2000/svg' width='{}' height='{}'>{}</svg>",
+            scene.width,
+            scene.height,
+            svg::drawing(scene)
+        );
+        fs::write(path, text).expect("the SVG file can be written");
     }
     let value = rounded(serde_json::to_value(scene).expect("a scene is JSON"));
     let text = serde_json::to_string_pretty(&value).expect("a value is JSON");
@@ -65,6 +70,11 @@ fn check_scene(name: &str, scene: &Scene) {
 #[test]
 fn dead_peer_looks_as_it_did() {
     check_scene("dead-peer", &scene(&dead_peer(), 820.0, 1_150.0));
+}
+
+#[test]
+fn dead_peer_looks_as_it_did_on_a_sheet() {
+    check("dead-peer.svg", &svg::document(&dead_peer().model()));
 }
 
 #[test]

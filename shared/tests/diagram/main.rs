@@ -10,5 +10,5 @@ mod hostile;
 mod samples;
 mod scale;
 mod scenes;
-mod svg;
+mod sheet;
 mod text;

@@ -6,7 +6,6 @@
 pub(crate) mod canvas;
 mod handling;
 pub mod hit;
-pub mod marks;
 pub mod paint;
 pub(crate) mod sample;
 pub mod summary;

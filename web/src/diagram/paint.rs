@@ -10,12 +10,13 @@
 //! with what was recorded.
 
 use linger_shared::{
-    diagram::scene::{Arrow, Band, ChapterMark, Head, Note, NoteSource, Rule, Scene, Tear, Weight},
+    diagram::{
+        marks::{head, lifeline, px},
+        scene::{Arrow, Band, ChapterMark, Head, Note, NoteSource, Rule, Scene, Tear, Weight},
+    },
     event::TcpState,
 };
 use yew::{Html, classes, html};
-
-use super::marks::{head, lifeline, px};
 
 /// How far apart bases are, in pixels.
 const BASE_PX: f64 = 4_096.0;

@@ -5,10 +5,19 @@ use yew::prelude::*;
 use super::Order;
 use crate::state::{
     app::{Action, App, Theme},
-    route::Route,
+    route::{Route, encode},
     run::Run,
     stream::Link,
 };
+
+/// The formats that a run is exported in: the name in the address, and the words of the menu.
+const EXPORTS: [(&str, &str); 5] = [
+    ("pcapng", "Capture for Wireshark (pcapng)"),
+    ("svg", "Picture (SVG)"),
+    ("mermaid", "Mermaid diagram"),
+    ("text", "Text diagram"),
+    ("jsonl", "Events (JSON Lines)"),
+];
 
 /// What the bar is made from.
 #[derive(Properties, PartialEq)]
@@ -65,6 +74,7 @@ pub(crate) fn TopBar(props: &Props) -> Html {
                 }
             }
             <span class="gap" />
+            { exports(props.run.as_ref()) }
             <button type="button" class="quiet" aria-label={format!("Theme: {theme}")}
                 title="Light, dark, or as the system has it"
                 onclick={act(Action::Theme(props.theme.next()))}>
@@ -92,6 +102,28 @@ fn run_button(props: &Props) -> Html {
                 { if props.starting { "Starting \u{2026}" } else { "Run" } }
             </button>
         }
+    }
+}
+
+/// What a recorded run can be taken away as; the server makes it.
+fn exports(run: Option<&Run>) -> Html {
+    let Some(run) = run.filter(|run| run.can_replay()) else {
+        return Html::default();
+    };
+    let link = |(format, text): &(&'static str, &'static str)| {
+        let address = format!("/api/runs/{}/export/{format}", encode(&run.id));
+        html! { <li><a href={address} download="">{ *text }</a></li> }
+    };
+    // A relay has no packets for a capture.
+    let first = usize::from(!run.has_packets());
+    html! {
+        <>
+            <button type="button" class="quiet export" popovertarget="exports"
+                title="Take the run away as a file">{ "Export" }</button>
+            <ul id="exports" class="menu" popover="auto">
+                { for EXPORTS[first..].iter().map(link) }
+            </ul>
+        </>
     }
 }
 

@@ -144,14 +144,17 @@ impl Run {
         }
     }
 
+    /// Whether it is made of packets, and not of a relay's chunks.
+    pub fn has_packets(&self) -> bool {
+        self.info
+            .as_ref()
+            .and_then(|info| info.header.as_ref())
+            .is_some_and(|header| header.mode == Mode::Packets)
+    }
+
     /// Whether a viewer can act on its wire.
     pub fn can_cut(&self) -> bool {
-        self.state() == Some(RunState::Running)
-            && self
-                .info
-                .as_ref()
-                .and_then(|info| info.header.as_ref())
-                .is_some_and(|header| header.mode == Mode::Packets)
+        self.state() == Some(RunState::Running) && self.has_packets()
     }
 
     /// The present on the run's clock while it is running or played again, in microseconds; `None`

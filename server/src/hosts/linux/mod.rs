@@ -6,6 +6,7 @@ mod inet_diag;
 pub(super) mod netlink;
 mod nursery;
 pub(super) mod privilege;
+pub(super) mod process;
 pub(super) mod sampler;
 pub(super) mod sock_diag;
 pub(super) mod tun;

@@ -22,6 +22,7 @@ use std::{
 use linger_shared::{
     dissect::ipv4::Ipv4,
     event::{Fact, HostName, Observer},
+    middlebox as plan,
     rule::{Act, RuleError, RuleSpec},
 };
 use thiserror::Error;
@@ -29,6 +30,7 @@ use tokio::sync::watch;
 
 use self::armed::{ArmedRule, PLACE, Sight};
 pub use self::judgement::{Answer, Fate, Judgement, Passing, Rewritten};
+use super::middlebox::{Middlebox, Notice};
 use crate::journal::Journal;
 
 /// How many rules users may have armed at once: each one costs every packet a look.
@@ -40,6 +42,9 @@ pub enum ArmError {
     /// A value is out of its bounds.
     #[error(transparent)]
     Bounds(#[from] RuleError),
+    /// A value of a middlebox is.
+    #[error(transparent)]
+    Middlebox(#[from] plan::PlanError),
     /// The run has no packets.
     #[error(
         "this run goes over a relay, which carries byte streams, and a rule looks at packets: only \
@@ -80,6 +85,7 @@ pub struct Rules {
 struct State {
     cuts: Vec<ArmedCut>,
     rules: Vec<ArmedRule>,
+    middlebox: Option<Middlebox>,
     next_id: u64,
     next_name: u32,
 }
@@ -119,6 +125,29 @@ impl Rules {
     pub fn joins(&self, hosts: Vec<(HostName, Ipv4Addr)>) {
         // A wire joins its hosts once.
         let _ = self.hosts.set(hosts);
+    }
+
+    /// Puts a middlebox between two hosts that the wire joins; the first is its inside.
+    ///
+    /// # Errors
+    /// [`ArmError`] where the plan is out of its bounds, or there are no such hosts.
+    pub fn install(
+        &self,
+        plan: &plan::Middlebox,
+        inside: HostName,
+        outside: HostName,
+    ) -> Result<(), ArmError> {
+        plan.check()?;
+        let hosts = self.hosts.get().ok_or(ArmError::Relay)?;
+        let find = |wanted: HostName| {
+            let found = hosts.iter().find(|(host, _)| *host == wanted);
+            found.copied().ok_or(ArmError::NoSuchHost(wanted))
+        };
+        let middlebox = Middlebox::new(plan.clone(), find(inside)?, find(outside)?);
+        let mut state = self.state();
+        state.middlebox = Some(middlebox);
+        self.recount(&state);
+        Ok(())
     }
 
     /// The hosts of the run.
@@ -170,6 +199,15 @@ impl Rules {
                 self.recount(&state);
             }
         }
+        let mut notices = Vec::new();
+        if let Some(middlebox) = &mut state.middlebox {
+            for answer in &mut judgement.answers {
+                middlebox.dress(answer);
+            }
+            if judgement.fate == Fate::Deliver {
+                notices = middlebox.judge(packet, &mut judgement);
+            }
+        }
         // What is cut off from its receiver does not reach it, whoever made it.
         judgement
             .answers
@@ -178,7 +216,15 @@ impl Rules {
         for rule in &spent {
             self.tell_rule(rule, false);
         }
+        self.tell_notices(notices);
         judgement
+    }
+
+    fn tell_notices(&self, notices: Vec<Notice>) {
+        for Notice { at, fact } in notices {
+            self.journal
+                .record_at(self.journal.at_us(at), Observer::Wire, fact);
+        }
     }
 
     /// Whom a packet goes to, where that is a host of the run.
@@ -191,13 +237,23 @@ impl Rules {
 
     /// When a rule next has something to send or to say without being asked, if one has.
     pub fn deadline(&self) -> Option<Instant> {
-        None
+        if !self.any.load(Ordering::Acquire) {
+            return None;
+        }
+        self.state().middlebox.as_ref()?.deadline()
     }
 
     /// What rules send of themselves, now that their time has come.
     pub fn due(&self, now: Instant) -> Vec<Answer> {
-        let _ = now;
-        Vec::new()
+        let mut state = self.state();
+        let Some(middlebox) = &mut state.middlebox else {
+            return Vec::new();
+        };
+        let (mut answers, notices) = middlebox.due(now);
+        answers.retain(|answer| !state.is_cut(answer.from));
+        drop(state);
+        self.tell_notices(notices);
+        answers
     }
 
     /// Returns once nothing that leaves `from` is cut: a stream cannot lose a piece and go on, so
@@ -324,7 +380,7 @@ impl Rules {
     /// Notes whether anything is armed. The state is locked by the caller, so that nobody's change
     /// is lost.
     fn recount(&self, state: &State) {
-        let any = !(state.cuts.is_empty() && state.rules.is_empty());
+        let any = !state.cuts.is_empty() || !state.rules.is_empty() || state.middlebox.is_some();
         self.any.store(any, Ordering::Release);
     }
 

@@ -8,7 +8,7 @@ use crate::diagram::{
 
 use super::frame::Frame;
 
-/// At most this many arrows are in a scene.
+/// At most this many arrows are in the scene of a window.
 pub const MAX_ARROWS: usize = 160;
 /// Of those, at most this many that are in flight.
 const MAX_IN_FLIGHT: usize = 40;
@@ -19,16 +19,16 @@ const STUB: f64 = 0.1;
 
 /// The arrows that touch the window, by departure, without labels; and how many were left out.
 pub(super) fn arrows(frame: &Frame) -> (Vec<Arrow>, usize) {
+    let most = frame.bounds.arrows.max(MAX_IN_FLIGHT);
     let mut flying: Vec<&Flight> = frame
         .model
         .flying_in(departures_from(frame), frame.last_us)
         .take(MAX_IN_FLIGHT)
         .collect();
     flying.reverse();
-    let (ended, hidden) =
-        frame
-            .model
-            .ended_in(frame.first_us, frame.last_us, MAX_ARROWS - flying.len());
+    let (ended, hidden) = frame
+        .model
+        .ended_in(frame.first_us, frame.last_us, most - flying.len());
     let mut flights: Vec<&Flight> = ended.into_iter().chain(flying).collect();
     flights.sort_by_key(|flight| (flight.departed_us, flight.seq));
     let arrows = flights

@@ -9,8 +9,6 @@ use super::frame::Frame;
 
 /// Least distance between two ticks, in pixels.
 const TICK_PX: f64 = 64.0;
-/// At most this many chapters and rules are drawn in one window.
-const MOST: usize = 80;
 /// A chapter's mark takes no further titles once it has this many characters.
 const LONGEST_TITLE: usize = 60;
 
@@ -125,7 +123,10 @@ pub(super) fn chapters(frame: &Frame) -> Vec<ChapterMark> {
     let last = all.partition_point(|chapter| chapter.at_us <= frame.last_us);
     let within = &all[first..last.max(first)];
     let mut marks: Vec<ChapterMark> = Vec::new();
-    for chapter in within.iter().step_by(within.len().div_ceil(MOST).max(1)) {
+    for chapter in within
+        .iter()
+        .step_by(within.len().div_ceil(frame.bounds.marks).max(1))
+    {
         let y = frame.y(chapter.at_us);
         match marks.last_mut() {
             Some(mark) if y - mark.y < frame.measure.line_height() => {
@@ -151,7 +152,7 @@ pub(super) fn rules(frame: &Frame) -> Vec<Rule> {
     let line = frame.measure.line_height();
     let mut rules: Vec<Rule> = within
         .iter()
-        .step_by(within.len().div_ceil(MOST).max(1))
+        .step_by(within.len().div_ceil(frame.bounds.marks).max(1))
         .map(|rule| {
             let y = frame.y(rule.at_us);
             Rule {

@@ -4,9 +4,6 @@ use crate::diagram::{scene::Band, sockets::BAND_SLOTS};
 
 use super::frame::{BAND, BAND_GAP, Frame};
 
-/// States lower than this share a pixel row with others; of a denser slot only some are drawn.
-const MOST: usize = 120;
-
 pub(super) fn bands(frame: &Frame) -> Vec<Band> {
     let mut bands = Vec::new();
     for lane in frame.lanes() {
@@ -14,7 +11,9 @@ pub(super) fn bands(frame: &Frame) -> Vec<Band> {
             let spans = frame
                 .model
                 .states(lane.host, slot, frame.first_us, frame.last_us);
-            for span in spans.iter().step_by(spans.len().div_ceil(MOST).max(1)) {
+            // Of a denser slot only some are drawn: others share a pixel row with them.
+            let step = spans.len().div_ceil(frame.bounds.bands).max(1);
+            for span in spans.iter().step_by(step) {
                 let end_us = span.end.unwrap_or_else(|| frame.scale.end_us());
                 // Clipped to the window, so that a label is in the middle of what is seen.
                 let y = frame.y(span.start).max(-8.0);

@@ -36,6 +36,11 @@ impl TextBox {
             other.centre.x - self.centre.x,
             other.centre.y - self.centre.y,
         );
+        // Most boxes are far from each other, whichever way they are turned.
+        let near = self.half.0 + self.half.1 + other.half.0 + other.half.1;
+        if apart.0.abs() > near || apart.1.abs() > near {
+            return false;
+        }
         let separated = |axis: (f64, f64)| {
             let distance = (apart.0 * axis.0 + apart.1 * axis.1).abs();
             distance >= self.reach(axis) + other.reach(axis)

@@ -10,7 +10,7 @@ use crate::{
     event::HostName,
 };
 
-use super::{Measure, View};
+use super::{Bounds, Measure, View};
 
 /// Room for the ticks' texts at the left edge, in pixels.
 const TICKS: f64 = 54.0;
@@ -22,13 +22,12 @@ pub(super) const BAND_GAP: f64 = 5.0;
 const OVERLAP: f64 = 40.0;
 /// With less room than this for a note outside the lifelines, notes go between them.
 const LEAST_NOTE: f64 = 96.0;
-/// The largest window that is laid out; the sizes come from outside.
-const LARGEST: f64 = 20_000.0;
 
 pub(super) struct Frame<'a> {
     pub(super) model: &'a Model,
     pub(super) measure: &'a dyn Measure,
     pub(super) scale: &'a TimeScale<'a>,
+    pub(super) bounds: Bounds,
     pub(super) width: f64,
     pub(super) height: f64,
     scroll: f64,
@@ -49,10 +48,12 @@ impl<'a> Frame<'a> {
         view: &View,
         measure: &'a dyn Measure,
         scale: &'a TimeScale<'a>,
+        bounds: &Bounds,
     ) -> Self {
         let sane = |length: f64| {
             if length.is_finite() {
-                length.clamp(0.0, LARGEST)
+                // Sizes come from outside.
+                length.clamp(0.0, bounds.pixels)
             } else {
                 0.0
             }
@@ -78,6 +79,7 @@ impl<'a> Frame<'a> {
             model,
             measure,
             scale,
+            bounds: *bounds,
             width,
             height,
             scroll,

@@ -45,10 +45,49 @@ pub trait Measure {
     fn line_height(&self) -> f64;
 }
 
+/// How much one scene may hold.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Bounds {
+    /// The largest width and height that are laid out, in pixels.
+    pub pixels: f64,
+    /// Packets; the most important are kept.
+    pub arrows: usize,
+    /// Notes that are considered.
+    pub notes: usize,
+    /// Chapters, and rules.
+    pub marks: usize,
+    /// States in each slot beside a lifeline.
+    pub bands: usize,
+}
+
+impl Bounds {
+    /// For a window that somebody scrolls: a frame's worth of work.
+    pub const WINDOW: Self = Self {
+        pixels: 20_000.0,
+        arrows: MAX_ARROWS,
+        notes: 400,
+        marks: 80,
+        bands: 120,
+    };
+    /// For a whole run on one sheet.
+    pub const SHEET: Self = Self {
+        pixels: 24_000.0,
+        arrows: 2_000,
+        notes: 3_000,
+        marks: 400,
+        bands: 1_000,
+    };
+}
+
 /// The scene of what a view shows.
 pub fn layout(model: &Model, view: &View, measure: &dyn Measure) -> Scene {
+    layout_within(model, view, measure, &Bounds::WINDOW)
+}
+
+/// As [`layout`], with bounds of one's own.
+pub fn layout_within(model: &Model, view: &View, measure: &dyn Measure, bounds: &Bounds) -> Scene {
     let scale = TimeScale::new(model, view.px_per_ms, &view.opened, view.now_us);
-    let frame = Frame::new(model, view, measure, &scale);
+    let frame = Frame::new(model, view, measure, &scale, bounds);
     let ticks = axis::ticks(&frame);
     let tears = axis::tears(&frame);
     let chapters = axis::chapters(&frame);

@@ -13,8 +13,6 @@ use super::frame::Frame;
 
 /// A note stands at most this many lines below its anchor; beyond, it is left out.
 const MOST_LINES: f64 = 8.0;
-/// At most this many notes are considered for one window.
-const MOST: usize = 400;
 /// At most this many calls that have not come back are considered.
 const MOST_PENDING: usize = 40;
 
@@ -28,7 +26,8 @@ pub(super) fn notes(frame: &Frame) -> (Vec<Note>, usize) {
     // result the same wherever the window is, unless notes are denser than they can be drawn.
     let first = frame.us_above(3.0 * reach);
     let barred = [false, true].map(|right| barred(frame, first, line, right));
-    let (facts, mut hidden) = facts(frame.model, first, frame.last_us);
+    let most = frame.bounds.notes;
+    let (facts, mut hidden) = facts(frame.model, first, frame.last_us, most);
     let mut notes = Vec::new();
     let mut free = [f64::NEG_INFINITY; 3];
     for fact in facts {
@@ -72,6 +71,7 @@ pub(super) fn notes(frame: &Frame) -> (Vec<Note>, usize) {
 /// Places that a base line must not be in, from the top: between the two, exclusively. The texts of
 /// rules stand at the right.
 fn barred(frame: &Frame, first: u64, line: f64, right: bool) -> Vec<(f64, f64)> {
+    let most = frame.bounds.notes;
     let (chapters, rules) = (frame.model.chapters(), frame.model.rules());
     let chapters = &chapters[chapters.partition_point(|c| c.at_us < first)..];
     let rules = &rules[rules.partition_point(|r| r.at_us < first)..];
@@ -83,12 +83,12 @@ fn barred(frame: &Frame, first: u64, line: f64, right: bool) -> Vec<(f64, f64)> 
     let mut barred: Vec<(f64, f64)> = chapters
         .iter()
         .map(|chapter| (chapter.at_us, (line, line * 0.85)))
-        .take(MOST)
+        .take(most)
         .chain(
             rules
                 .iter()
                 .map(|rule| (rule.at_us, beside_rule))
-                .take(MOST),
+                .take(most),
         )
         .filter(|(at_us, _)| *at_us <= frame.last_us)
         .map(|(at_us, (above, below))| (frame.y(at_us) - above, frame.y(at_us) + below))
@@ -99,11 +99,11 @@ fn barred(frame: &Frame, first: u64, line: f64, right: bool) -> Vec<(f64, f64)> 
 
 /// Notes between two moments with the calls that have not come back, sorted by time; thinned where
 /// there are too many, failures last.
-fn facts(model: &Model, first: u64, last: u64) -> (Vec<&NoteFact>, usize) {
+fn facts(model: &Model, first: u64, last: u64, most: usize) -> (Vec<&NoteFact>, usize) {
     let all = model.notes();
     let lower = all.partition_point(|note| note.at_us < first);
     let upper = all.partition_point(|note| note.at_us <= last).max(lower);
-    let step = (upper - lower).div_ceil(MOST).next_power_of_two();
+    let step = (upper - lower).div_ceil(most).next_power_of_two();
     let mut facts: Vec<&NoteFact> = (lower.next_multiple_of(step)..upper)
         .step_by(step)
         .map(|at| &all[at])

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use linger_shared::diagram::scene::{Head, Point};
+use super::scene::{Head, Point};
 
 /// A length for an SVG attribute: a hundredth of a pixel is finer than any screen.
 pub fn px(length: f64) -> String {
