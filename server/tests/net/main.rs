@@ -15,4 +15,5 @@ mod power;
 mod proxy;
 mod rights;
 mod sequential;
+mod verdict;
 mod wire;

@@ -71,8 +71,8 @@ pub struct Side {
     pub host: HostName,
     /// Who is at the other end.
     pub towards: HostName,
-    /// What its application learnt: an errno's name, `end of stream`, `HTTP 504`, `nothing yet, in
-    /// read()`; empty where it said nothing.
+    /// What its application learnt: an errno's name, `end of stream`, `HTTP 504`, `still waiting
+    /// in read()`; empty where it said nothing.
     pub saw: String,
     /// What ended it here first: `sent FIN`, `received RST`, `gave up`, `lost power`, ...;
     /// `nothing` where nothing did.

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use linger_shared::event::{
-    ChunkContent, Fact, Measurement, Mode, Observer, Role, TcpState, Verdict,
+    ChunkContent, Fact, Measurement, Mode, Observer, Role, Side, TcpState, Verdict,
 };
 
 use crate::events::{Client, Run, Server};
@@ -81,7 +81,27 @@ pub(crate) fn dead_peer() -> Run {
         summary: "The client's kernel gave up after 3 unanswered probes; the server never \
                   learned of it and still holds an open connection."
             .to_owned(),
-        ..Verdict::default()
+        sides: vec![
+            Side {
+                host: Client,
+                towards: Server,
+                saw: "ETIMEDOUT".to_owned(),
+                how: "gave up".to_owned(),
+                at_us: Some(probe),
+                saw_at_us: Some(probe + 210),
+                state: "gone".to_owned(),
+            },
+            Side {
+                host: Server,
+                towards: Client,
+                saw: String::new(),
+                how: "nothing".to_owned(),
+                at_us: None,
+                saw_at_us: None,
+                state: "ESTABLISHED".to_owned(),
+            },
+        ],
+        endings: Vec::new(),
     };
     run.push(
         probe + 302_000,

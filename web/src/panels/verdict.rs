@@ -2,7 +2,7 @@
 //! beside what was measured.
 
 use linger_shared::{
-    event::{Measurement, Verdict},
+    event::{HostName, Measurement, Side, Verdict},
     units::human,
 };
 use yew::prelude::*;
@@ -32,10 +32,14 @@ pub(crate) fn VerdictPanel(props: &Props) -> Html {
                 <dl class="totals">
                     <div><dt>{ "ended by" }</dt><dd>{ verdict.ended_by.clone() }</dd></div>
                     <div><dt>{ "how" }</dt><dd>{ how(&verdict.how) }</dd></div>
-                    { for verdict.outcomes.iter().map(|(host, saw)| html! {
-                        <div><dt>{ format!("the {host} saw") }</dt><dd>{ saw.clone() }</dd></div>
-                    }) }
+                    // Of a single connection its sides tell the same, and more.
+                    if verdict.sides.is_empty() || verdict.endings.len() > 1 {
+                        { for verdict.outcomes.iter().map(|(host, saw)| html! {
+                            <div><dt>{ format!("the {host} saw") }</dt><dd>{ saw.clone() }</dd></div>
+                        }) }
+                    }
                 </dl>
+                { sides(&verdict.sides) }
             </div>
             <div class="figures">
                 { measurements(&verdict.measurements) }
@@ -55,8 +59,45 @@ fn how(how: &str) -> String {
         "fin" => "FIN, an orderly close".to_owned(),
         "rst" => "RST, an abort".to_owned(),
         "timeout" => "a time-out".to_owned(),
+        "icmp" => "an ICMP message".to_owned(),
+        "power" => "a loss of power".to_owned(),
         "silence" => "not at all: silence".to_owned(),
         other => other.to_owned(),
+    }
+}
+
+/// What each side saw, what ended the connection there first, and when.
+fn sides(sides: &[Side]) -> Html {
+    if sides.is_empty() {
+        return Html::default();
+    }
+    // Only a proxy has two sides.
+    let proxied = sides.iter().any(|side| side.host == HostName::Proxy);
+    html! {
+        <table class="measurements sides">
+            <caption class="sr-only">{ "What each side of the connection met" }</caption>
+            <thead>
+                <tr>
+                    <th scope="col">{ "Side" }</th>
+                    <th scope="col">{ "Saw" }</th>
+                    <th scope="col">{ "Met first" }</th>
+                    <th scope="col">{ "At" }</th>
+                </tr>
+            </thead>
+            <tbody>
+                { for sides.iter().map(|side| html! {
+                    <tr>
+                        <th scope="row">
+                            { side.host.as_str() }
+                            if proxied { { format!(" \u{2192} {}", side.towards) } }
+                        </th>
+                        <td>{ if side.saw.is_empty() { "\u{2013}".to_owned() } else { side.saw.clone() } }</td>
+                        <td>{ side.how.clone() }</td>
+                        <td>{ side.at_us.map_or_else(|| "\u{2013}".to_owned(), human) }</td>
+                    </tr>
+                }) }
+            </tbody>
+        </table>
     }
 }
 
@@ -124,6 +165,36 @@ mod tests {
         };
         let text = render(html! { <VerdictPanel {verdict} stopped={None::<AttrValue>} /> }).await;
         for part in ["5.000 s", "+100 us (0.0 %)", "ETIMEDOUT", "a time-out"] {
+            assert!(text.contains(part), "{part} in {text}");
+        }
+    }
+
+    #[tokio::test]
+    async fn both_sides_of_each_connection_of_a_proxy_are_told_apart() {
+        let side = |host, towards, saw: &str| Side {
+            host,
+            towards,
+            saw: saw.to_owned(),
+            how: "received FIN".to_owned(),
+            at_us: Some(1_500_000),
+            saw_at_us: None,
+            state: String::new(),
+        };
+        let verdict = Verdict {
+            sides: vec![
+                side(HostName::Client, HostName::Proxy, "end of stream"),
+                side(HostName::Proxy, HostName::Client, ""),
+            ],
+            ..Verdict::default()
+        };
+        let text = render(html! { <VerdictPanel {verdict} stopped={None::<AttrValue>} /> }).await;
+        for part in [
+            "client",
+            "\u{2192} proxy",
+            "end of stream",
+            "received FIN",
+            "1.500 s",
+        ] {
             assert!(text.contains(part), "{part} in {text}");
         }
     }

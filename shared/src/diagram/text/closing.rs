@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::{
     diagram::{model::Model, words},
-    event::{Header, Measurement, Mode, Verdict},
+    event::{Header, HostName, Measurement, Mode, Side, Verdict},
     units,
 };
 
@@ -80,8 +80,15 @@ fn block(verdict: &Verdict, columns: usize) -> Vec<String> {
         how => format!("{} ({how})", verdict.ended_by),
     };
     lines.push(row("ended by", &how));
-    for (host, outcome) in &verdict.outcomes {
-        lines.push(row(&format!("{host} saw"), outcome));
+    // Of a single connection its sides tell the same, and more.
+    if verdict.sides.is_empty() || verdict.endings.len() > 1 {
+        for (host, outcome) in &verdict.outcomes {
+            lines.push(row(&format!("{host} saw"), outcome));
+        }
+    }
+    if !verdict.sides.is_empty() {
+        lines.push(String::new());
+        lines.extend(sides(&verdict.sides, columns));
     }
     if !verdict.measurements.is_empty() {
         lines.push(String::new());
@@ -92,6 +99,36 @@ fn block(verdict: &Verdict, columns: usize) -> Vec<String> {
         lines.extend(indented(&counts(&verdict.counts), columns));
     }
     lines.push("=".repeat(columns));
+    lines
+}
+
+/// What each side saw, what ended the connection there first, and when.
+fn sides(sides: &[Side], columns: usize) -> Vec<String> {
+    /// Columns of the times.
+    const TIMES: usize = 13;
+    // Only a proxy has two sides.
+    let proxied = sides.iter().any(|side| side.host == HostName::Proxy);
+    let names = if proxied { NAMES + 2 } else { NAMES };
+    let half = (columns - 2 - names - TIMES) / 2;
+    let line = |cells: [&str; 4]| {
+        let [side, saw, met, at] = cells.map(ascii);
+        let (saw, met) = (shortened(&saw, half - 1), shortened(&met, half - 1));
+        let line = format!("  {side:<names$}{saw:<half$}{met:<half$}{at:>TIMES$}");
+        line.trim_end().to_owned()
+    };
+    let mut lines = vec![line(["", "saw", "met first", "at"])];
+    for side in sides {
+        let name = match proxied {
+            true => format!("{} > {}", side.host, side.towards),
+            false => side.host.to_string(),
+        };
+        let at = side.at_us.map_or_else(|| "-".to_owned(), units::human);
+        let saw = match side.saw.as_str() {
+            "" => "-",
+            saw => saw,
+        };
+        lines.push(line([&name, saw, &side.how, &at]));
+    }
     lines
 }
 
