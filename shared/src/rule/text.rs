@@ -280,32 +280,50 @@ const CLAUSES: [Clause; 8] = [
     Clause {
         word: "from",
         wants: "a host after `from`",
-        read: |rule, value| Ok(rule.matches.from = Some(host(value)?)),
+        read: |rule, value| {
+            rule.matches.from = Some(host(value)?);
+            Ok(())
+        },
     },
     Clause {
         word: "to",
         wants: "a host after `to`",
-        read: |rule, value| Ok(rule.matches.to = Some(host(value)?)),
+        read: |rule, value| {
+            rule.matches.to = Some(host(value)?);
+            Ok(())
+        },
     },
     Clause {
         word: "port",
         wants: "a number after `port`",
-        read: |rule, value| Ok(rule.matches.port = Some(number("port", value)?)),
+        read: |rule, value| {
+            rule.matches.port = Some(number("port", value)?);
+            Ok(())
+        },
     },
     Clause {
         word: "containing",
         wants: "a text after `containing`",
-        read: |rule, value| Ok(rule.matches.contains = Some(value)),
+        read: |rule, value| {
+            rule.matches.contains = Some(value);
+            Ok(())
+        },
     },
     Clause {
         word: "times",
         wants: "a number after `times`",
-        read: |rule, value| Ok(rule.times = Some(number("times", value)?)),
+        read: |rule, value| {
+            rule.times = Some(number("times", value)?);
+            Ok(())
+        },
     },
     Clause {
         word: "as",
         wants: "a name after `as`",
-        read: |rule, value| Ok(rule.name = value),
+        read: |rule, value| {
+            rule.name = value;
+            Ok(())
+        },
     },
 ];
 

@@ -5,6 +5,8 @@
 //! dropped. Everything here is a function of packets and of the time that it is told.
 
 mod connection;
+mod dress;
+mod limits;
 mod ports;
 
 use std::{
@@ -12,7 +14,7 @@ use std::{
     cmp::Reverse,
     collections::{BinaryHeap, HashMap},
     net::{Ipv4Addr, SocketAddr, SocketAddrV4},
-    time::{Duration, Instant},
+    time::Instant,
 };
 
 use linger_shared::{
@@ -362,147 +364,6 @@ impl Middlebox {
             && let Some(ports) = &mut self.ports
         {
             ports.give_back(key.protocol, key.inside);
-        }
-    }
-
-    fn limits(&self) -> Limits {
-        Limits {
-            idle: Duration::from_micros(self.plan.idle_us),
-            transitory: Duration::from_micros(self.plan.transitory_us),
-        }
-    }
-
-    /// When the box is to be asked again.
-    pub(super) fn deadline(&self) -> Option<Instant> {
-        let mark = self.marks.peek().map(|Reverse((at, _))| *at);
-        self.pending_since.or(mark)
-    }
-
-    /// What the box sends and says by itself, now that some limits may have been reached.
-    pub(super) fn due(&mut self, now: Instant) -> (Vec<Answer>, Vec<Notice>) {
-        let notices = self.expire_until(now);
-        self.pending_since = None;
-        (std::mem::take(&mut self.pending), notices)
-    }
-
-    /// Forgets what has reached its limit.
-    fn expire_until(&mut self, now: Instant) -> Vec<Notice> {
-        let mut notices = Vec::new();
-        while let Some(Reverse((at, key))) = self.marks.peek().copied() {
-            if at > now {
-                break;
-            }
-            self.marks.pop();
-            let Some(flow) = self.flows.get_mut(&key) else {
-                continue;
-            };
-            if flow.marked != at {
-                // A mark of an earlier limit, or of an earlier flow between the same ends.
-                continue;
-            }
-            if flow.until > now {
-                flow.marked = flow.until;
-                self.marks.push(Reverse((flow.until, key)));
-                continue;
-            }
-            notices.extend(self.expire(&key));
-        }
-        if !self.pending.is_empty() {
-            self.pending_since.get_or_insert(now);
-        }
-        notices
-    }
-
-    /// A flow's limit was reached.
-    fn expire(&mut self, key: &Key) -> Option<Notice> {
-        let flow = self.flows.get(key)?;
-        let (mapped, until) = (flow.mapped, flow.until);
-        let phase = flow.connection.as_ref().map(|connection| connection.phase);
-        if matches!(phase, Some(Phase::Closed | Phase::Ended)) {
-            self.forget(key);
-            return None;
-        }
-        let flag = match self.plan.expiry {
-            Expiry::Silence | Expiry::RstOnNextPacket => None,
-            Expiry::FinToBoth => Some(Flags::FIN),
-            Expiry::RstToBoth => Some(Flags::RST),
-        };
-        let endings = [Side::Inside, Side::Outside].map(|side| {
-            let (flag, connection) = flag.zip(flow.connection.as_ref())?;
-            connection.ending(side, (key.inside, key.outside), flag)
-        });
-        for (side, packet) in [Side::Inside, Side::Outside].into_iter().zip(endings) {
-            let answer = packet.map(|bytes| self.answer(side, bytes));
-            self.pending.extend(answer);
-        }
-        let sees_it_through = self.plan.expiry == Expiry::FinToBoth;
-        let transitory = self.limits().transitory;
-        match self.flows.get_mut(key) {
-            Some(Flow {
-                connection: Some(connection),
-                until: last,
-                marked,
-                ..
-            }) if sees_it_through => {
-                connection.phase = Phase::Ended;
-                *last = until + transitory;
-                *marked = *last;
-                self.marks.push(Reverse((*last, *key)));
-            }
-            _ => self.forget(key),
-        }
-        Some(notice_of(
-            &self.plan,
-            key,
-            mapped,
-            until,
-            FlowState::Expired,
-        ))
-    }
-
-    /// Gives an answer the form that its receiver knows, and the one that the inside knows.
-    pub(super) fn dress(&self, answer: &mut Answer) {
-        let Some(ports) = &self.ports else {
-            return;
-        };
-        let Some(ends) = ends(&answer.bytes).filter(|_| answer.rewritten.is_none()) else {
-            return;
-        };
-        if answer.from == self.inside.0 && answer.to == self.outside.0 {
-            let sender = if ends.quoted { ends.dst } else { ends.src };
-            // Made from a packet of the outside, it bears the mapped address already.
-            let owner = ports.owner(ends.protocol, sender);
-            let inside = owner.unwrap_or(sender);
-            let Some(mapped) = ports.mapped(ends.protocol, inside) else {
-                return;
-            };
-            if owner.is_some()
-                && let Some(bytes) = readdress(&answer.bytes, Readdress::Src(inside))
-            {
-                answer.bytes = bytes;
-            }
-            answer.rewritten = self.rewritten(Side::Inside, &answer.bytes, inside, mapped);
-        } else if answer.from == self.outside.0 && answer.to == self.inside.0 {
-            let receiver = if ends.quoted { ends.src } else { ends.dst };
-            if let Some(inside) = ports.owner(ends.protocol, receiver) {
-                answer.rewritten = self.rewritten(Side::Outside, &answer.bytes, inside, receiver);
-            }
-        }
-    }
-}
-
-/// The two limits of a box.
-struct Limits {
-    idle: Duration,
-    transitory: Duration,
-}
-
-impl Limits {
-    fn of(&self, flow: &Flow) -> Duration {
-        let phase = flow.connection.as_ref().map(|connection| connection.phase);
-        match phase {
-            Some(Phase::Opening | Phase::Closing | Phase::Closed | Phase::Ended) => self.transitory,
-            Some(Phase::Established) | None => self.idle,
         }
     }
 }

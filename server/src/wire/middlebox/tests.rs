@@ -1,3 +1,5 @@
+use std::time::Duration;
+
 use linger_shared::dissect::icmp::Icmp;
 
 use super::*;
