@@ -8,6 +8,7 @@ pub mod catalogue;
 pub mod cli;
 pub mod doctor;
 pub mod endpoints;
+pub mod exec;
 pub mod experiments;
 pub mod export;
 pub mod hosts;

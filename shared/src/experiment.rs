@@ -389,6 +389,11 @@ pub enum ParamError {
 pub struct Params(BTreeMap<String, Value>);
 
 impl Params {
+    /// Values as a header is to record them, of a run that has no descriptor to check them by.
+    pub fn recorded(values: BTreeMap<String, Value>) -> Self {
+        Self(values)
+    }
+
     /// All of them, as the header records them.
     pub fn values(&self) -> &BTreeMap<String, Value> {
         &self.0

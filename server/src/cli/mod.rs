@@ -6,6 +6,7 @@
 
 mod doctor;
 mod endpoint;
+mod exec;
 mod experiments;
 mod export;
 mod run;
@@ -33,6 +34,7 @@ use crate::runs::{StartError, StoreError};
   linger serve                                    open the playground in a browser
   linger run tcp-dead-peer                        draw a run in the terminal
   linger run tcp-dead-peer --set idle=5s --set count=2
+  linger exec --server CMD --client CMD           your own programs on the hosts
   linger experiments tcp-dead-peer                what an experiment asks and takes
   linger doctor                                   what this machine can do"
 )]
@@ -47,6 +49,7 @@ enum Command {
     Experiments(experiments::Arguments),
     Run(run::Arguments),
     Doctor(doctor::Arguments),
+    Exec(exec::Arguments),
     #[command(hide = true)]
     Endpoint(endpoint::Arguments),
 }
@@ -146,6 +149,7 @@ pub fn execute(arguments: Arguments) -> ExitCode {
             Command::Experiments(arguments) => experiments::print(&arguments),
             Command::Run(arguments) => run::run(arguments).await,
             Command::Doctor(arguments) => doctor::print(&arguments),
+            Command::Exec(arguments) => exec::exec(arguments).await,
             Command::Endpoint(arguments) => endpoint::run(arguments).await,
         }
     });

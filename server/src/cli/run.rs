@@ -82,7 +82,7 @@ enum ModeArgument {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Format {
+pub(super) enum Format {
     /// A sequence diagram.
     Text,
     /// JSON Lines: the header, then one event a line.
@@ -98,7 +98,7 @@ fn setting(text: &str) -> Result<(String, Value), String> {
     }
 }
 
-fn duration(text: &str) -> Result<Duration, String> {
+pub(super) fn duration(text: &str) -> Result<Duration, String> {
     parse_duration(text)
         .map(Duration::from_micros)
         .map_err(|error| error.to_string())
@@ -125,19 +125,15 @@ pub(super) async fn run(arguments: Arguments) -> Result<ExitCode, CliError> {
     let signals = Signals::new()?;
     let manager = Manager::new(config)?;
     let started = manager.start(&request, Visitor::LOCAL)?;
-    let ending = match manager.log(&started.id) {
-        Some(log) => {
-            let mut printer = if arguments.export.takes_stdout() {
-                Printer::Silent
-            } else {
-                Printer::new(arguments.format, terminal::columns())
-            };
-            let signal = stop_at_a_signal(signals, manager.clone(), started.id);
-            follow(&log, &mut printer, &mut exports, &signal).await
-        }
-        // A run that was just started is not forgotten before it is over.
-        None => Ok(Ending::default()),
-    };
+    let ending = show(
+        &manager,
+        started.id,
+        arguments.format,
+        &arguments.export,
+        &mut exports,
+        signals,
+    )
+    .await;
     // Whatever the output did: nothing of the run outlives this command.
     manager.shutdown().await;
     let exported = exports.report();
@@ -154,12 +150,34 @@ pub(super) async fn run(arguments: Arguments) -> Result<ExitCode, CliError> {
     })
 }
 
+/// Shows and exports a run while it happens, until it is over; a signal ends it early.
+pub(super) async fn show(
+    manager: &Manager,
+    id: String,
+    format: Format,
+    arguments: &ExportArgs,
+    exports: &mut Exports,
+    signals: Signals,
+) -> Result<Ending, CliError> {
+    // A run that was just started is not forgotten before it is over.
+    let Some(log) = manager.log(&id) else {
+        return Ok(Ending::default());
+    };
+    let mut printer = if arguments.takes_stdout() {
+        Printer::Silent
+    } else {
+        Printer::new(format, terminal::columns())
+    };
+    let signal = stop_at_a_signal(signals, manager.clone(), id);
+    follow(&log, &mut printer, exports, &signal).await
+}
+
 /// How a run ended, as far as the exit status goes.
 #[derive(Debug, Default)]
-struct Ending {
-    state: Option<RunState>,
-    signal: Option<Signal>,
-    failure: Option<String>,
+pub(super) struct Ending {
+    pub(super) state: Option<RunState>,
+    pub(super) signal: Option<Signal>,
+    pub(super) failure: Option<String>,
 }
 
 /// Waits for signals beside the printing, which may be blocked by whoever reads: the first stops

@@ -62,6 +62,11 @@ impl Process {
         match *self {}
     }
 
+    /// The last line that it wrote to its standard error.
+    pub fn last_words(&self) -> String {
+        match *self {}
+    }
+
     /// How it ended, where it has.
     pub fn has_ended(&self) -> Option<Ended> {
         match *self {}

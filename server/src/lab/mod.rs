@@ -386,7 +386,8 @@ impl Lab {
         self.host(HostName::Proxy)
     }
 
-    fn host(&self, name: HostName) -> Stack {
+    /// A host of the run's plan.
+    pub fn host(&self, name: HostName) -> Stack {
         self.stack
             .stack(name, Arc::clone(&self.journal), Arc::clone(&self.leftovers))
     }
@@ -573,6 +574,20 @@ impl Lab {
             Ok(Ok(_)) => Some(self.now_us()),
             Ok(Err(_)) | Err(_) => None,
         }
+    }
+
+    /// Waits until something listens on a host; false where nothing does within `patience`, or the
+    /// kernels of this run cannot be asked.
+    pub async fn until_listening(&self, host: HostName, patience: Duration) -> bool {
+        let Some(mut tables) = self.stack.tables() else {
+            return false;
+        };
+        let listens = |tables: &Tables| {
+            let mut sockets = tables.sockets.get(&host).into_iter().flatten();
+            sockets.any(|socket| socket.state == TcpState::Listen)
+        };
+        let listening = tables.wait_for(listens);
+        matches!(tokio::time::timeout(patience, listening).await, Ok(Ok(_)))
     }
 
     /// A host's connections as its kernel last told them; none where kernels cannot be asked.

@@ -15,6 +15,35 @@ use crate::{
 };
 
 #[tokio::test]
+async fn no_request_starts_a_program() {
+    let server = Server::start().await;
+    for body in [
+        json!({"experiment": "exec"}),
+        json!({"experiment": "exec", "params": {"client": "touch /tmp/linger-was-here"}}),
+        json!({"experiment": "endpoint", "params": {"client": "true"}}),
+    ] {
+        let reply = server.post("/api/runs", &body).await;
+        assert_eq!(reply.status, StatusCode::NOT_FOUND, "{}", reply.body);
+    }
+    let body = json!({"experiment": "tcp-dead-peer", "params": {"client": "true"}});
+    let reply = server.post("/api/runs", &body).await;
+    assert_eq!(
+        reply.status,
+        StatusCode::UNPROCESSABLE_ENTITY,
+        "{}",
+        reply.body
+    );
+    let catalogue = server.get("/api/experiments").await.json();
+    let ids: Vec<&str> = catalogue
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter_map(|entry| entry["id"].as_str())
+        .collect();
+    assert!(!ids.is_empty() && !ids.contains(&"exec"), "{ids:?}");
+}
+
+#[tokio::test]
 async fn a_run_is_started_watched_and_read_again() {
     let server = Server::start().await;
     let request = json!({

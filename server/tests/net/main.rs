@@ -6,6 +6,7 @@
 
 mod conditions;
 mod dead_peer;
+mod exec;
 mod export;
 mod joined;
 mod leaks;

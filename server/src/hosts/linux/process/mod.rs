@@ -62,6 +62,7 @@ pub struct Process {
     name: String,
     leash: Arc<Leash>,
     ended: watch::Receiver<Option<Ended>>,
+    last_words: Arc<Mutex<String>>,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -115,6 +116,8 @@ impl Process {
         };
         let (ready, started) = mpsc::sync_channel(1);
         let (sender, ended) = watch::channel(None);
+        let last_words = Arc::new(Mutex::new(String::new()));
+        let heard = Arc::clone(&last_words);
         // A thread that is started on the host is on the host.
         let thread = host.run_blocking(move || {
             thread::Builder::new()
@@ -135,6 +138,7 @@ impl Process {
                         program: plan.name,
                         leash: Arc::clone(&leash),
                         ended: sender,
+                        last_words: heard,
                     };
                     keeper.report(ProcessState::Started {
                         command: plan.shown,
@@ -153,6 +157,7 @@ impl Process {
                 name: program,
                 leash,
                 ended,
+                last_words,
                 thread: Some(thread),
             }),
             Ok(Err(NotLaunched { operation, source })) => Err(failed(operation, source)),
@@ -185,6 +190,14 @@ impl Process {
     pub fn terminate(&self, by: &'static str) {
         let program = self.leash.program;
         self.leash.signal(by, || killpg(program, Signal::SIGTERM));
+    }
+
+    /// The last line that it wrote to its standard error so far; empty where there is none.
+    pub fn last_words(&self) -> String {
+        self.last_words
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
     }
 
     /// How it ended, where it has.
@@ -220,6 +233,7 @@ struct Keeper {
     program: String,
     leash: Arc<Leash>,
     ended: watch::Sender<Option<Ended>>,
+    last_words: Arc<Mutex<String>>,
 }
 
 impl Keeper {
@@ -329,11 +343,20 @@ impl Keeper {
         };
         let now_us = self.journal.now_us();
         let record = |heard| match heard {
-            Heard::Line(text) => self.journal.record_at(
-                now_us,
-                Observer::App(self.host),
-                Fact::Output { stream, text },
-            ),
+            Heard::Line(text) => {
+                if stream == OutputStream::Stderr {
+                    let mut last = self
+                        .last_words
+                        .lock()
+                        .unwrap_or_else(PoisonError::into_inner);
+                    last.clone_from(&text);
+                }
+                self.journal.record_at(
+                    now_us,
+                    Observer::App(self.host),
+                    Fact::Output { stream, text },
+                );
+            }
             Heard::Missing(why) => self.journal.record_at(
                 now_us,
                 Observer::Experiment,
