@@ -1,12 +1,14 @@
 //! Linger's own tasks, run as `cargo xtask TASK`.
 //!
 //! `play` goes from a fresh clone to a running playground, `web` builds the front-end alone,
-//! `test` runs everything that must pass, `bench` the benchmarks, `screenshots` renews the pictures
-//! of the page. None of them needs Trunk, Node or Python.
+//! `test` runs everything that must pass, `fuzz` looks for inputs that break a dissector, `bench`
+//! runs the benchmarks, `screenshots` renews the pictures of the page. None of them needs Trunk,
+//! Node or Python.
 
 mod bench;
 mod cargo;
 mod compress;
+mod fuzz;
 mod page;
 mod play;
 mod progress;
@@ -28,6 +30,7 @@ Tasks:
   play [--open] [--listen ADDR]    Build everything and start the playground
   web                              Build the front-end alone, into target/web/dist
   test [STAGE]... [--require-all]  Run everything that must pass, or some stages of it
+  fuzz [TARGET]... [--runs N]      Give the dissectors inputs that libFuzzer makes up
   bench [NAME]...                  Run the benchmarks, or some of them
   screenshots                      Renew the pictures in docs/screenshots
 
@@ -91,12 +94,14 @@ fn run(arguments: &[String]) -> Result<ExitCode> {
             web::build(&mut progress::Steps::new(web::STEPS))?;
         }
         "bench" => return bench::run(rest),
+        "fuzz" if wants_help => print!("{}", fuzz::HELP),
+        "fuzz" => return fuzz::run(&fuzz::Options::parse(rest)?),
         "test" => return test::run(test::Options::parse(rest)?),
         "screenshots" => return test::screenshots(),
         // What `play --open` starts beside itself.
         play::HELPER => return play::pass_on_and_open(),
         other => {
-            bail!("`{other}` is no task; it is one of play, web, test, bench, screenshots");
+            bail!("`{other}` is no task; it is one of play, web, test, fuzz, bench, screenshots");
         }
     }
     Ok(ExitCode::SUCCESS)

@@ -14,6 +14,8 @@ use thiserror::Error;
 
 mod field;
 pub mod flow;
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod fuzzing;
 pub mod http1;
 pub mod http2;
 pub mod icmp;

@@ -189,7 +189,7 @@ impl FlowTracker {
     }
 
     /// What the connections' streams keep, in bytes.
-    #[cfg(test)]
+    #[cfg(any(test, feature = "fuzzing"))]
     pub(super) const fn held(&self) -> usize {
         self.held
     }

@@ -112,10 +112,11 @@ fn handshake(fragment: &[u8], at: usize) -> Vec<Layer> {
         let Ok(message) = Handshake::parse(rest, None) else {
             break;
         };
-        // Encrypted bytes look like a message of no known type or of a length that does not fit.
-        let first = layers.is_empty() && message.stopped.is_none();
+        // Encrypted bytes look like a message of no known type, or of a length that does not fit;
+        // of those in the clear, only a hello or a chain of certificates outgrows its record.
         let known = names::handshake(message.kind).is_some();
-        if !known || (!first && layers.is_empty() && message.kind > 2) {
+        let whole = Handshake::HEADER + message.length <= rest.len();
+        if !known || !(whole || matches!(message.kind, 1 | 2 | 11)) {
             break;
         }
         let end = read + (Handshake::HEADER + message.length).min(rest.len());

@@ -43,6 +43,9 @@ pub fn layers(bytes: &[u8], protocol: Option<Protocol>) -> Vec<Layer> {
 pub fn payload_layers(bytes: &[u8], protocol: Option<Protocol>) -> Vec<Layer> {
     let mut tree = Vec::new();
     application::payload(bytes, 0, protocol, &mut tree);
+    for layer in &mut tree {
+        layer.clamp(bytes.len());
+    }
     tree
 }
 

@@ -28,7 +28,7 @@ pub(in crate::dissect) struct Conversation {
 impl Conversation {
     /// The most that is kept for one connection, in bytes: for each direction what waits for a
     /// gap to be filled, an unfinished message, a table or a block of header fields.
-    #[cfg(test)]
+    #[cfg(any(test, feature = "fuzzing"))]
     pub(in crate::dissect) const MAX_HELD: usize = 2 * (262_144 + 3 * 65_536 + 4 * 131_072);
 
     /// Takes a segment that side 0 or 1 sends, and gives the messages that it completes.
@@ -87,6 +87,12 @@ impl Conversation {
             side.forget();
         }
         self.shared = Shared::default();
+    }
+
+    /// What waits for a gap to be filled, in bytes.
+    #[cfg(test)]
+    pub(super) fn sides_waiting(&self) -> usize {
+        self.sides.iter().flatten().map(|side| side.waiting()).sum()
     }
 
     fn direction(&self, side: usize) -> Option<&Direction> {

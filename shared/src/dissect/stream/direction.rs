@@ -67,6 +67,12 @@ impl Direction {
         self.stream.held() + self.pending.capacity() + self.machine.held()
     }
 
+    /// What waits for a gap to be filled, in bytes.
+    #[cfg(test)]
+    pub(super) const fn waiting(&self) -> usize {
+        self.stream.held()
+    }
+
     /// Lets go of everything that is kept. What follows begins with a gap.
     pub(super) fn forget(&mut self) {
         let protocol = self.machine.protocol();

@@ -35,4 +35,6 @@ struct Shared {
 }
 
 #[cfg(test)]
+mod properties;
+#[cfg(test)]
 mod tests;

@@ -21,8 +21,8 @@ const RETRY: [u8; 32] = [
 pub struct ClientHello {
     /// The version that clients before TLS 1.3 offered; 0x0303 since.
     pub legacy_version: u16,
-    /// Length of the session id, in bytes, 0 to 32.
-    pub session_id: usize,
+    /// Length of the session id, in bytes, 0 to 32; `None` where it is not there any more.
+    pub session_id: Option<usize>,
     /// Cipher suites in the order of preference.
     pub ciphers: Vec<u16>,
     /// Extensions in order.
@@ -34,7 +34,7 @@ impl ClientHello {
     pub(super) fn read(&mut self, reader: &mut Reader<'_>) -> Result<(), Stopped> {
         self.legacy_version = reader.u16()?;
         reader.take(32)?;
-        self.session_id = reader.part8()?.left();
+        self.session_id = Some(reader.part8()?.left());
         let mut ciphers = reader.part16()?;
         while !ciphers.is_empty() && self.ciphers.len() < MOST_CIPHERS {
             self.ciphers.push(ciphers.u16()?);
@@ -86,14 +86,13 @@ impl ClientHello {
     /// `at` is where its body begins.
     pub(super) fn fields(&self, at: usize, fields: &mut Fields) {
         fields.at("Version", names::version(self.version()), at, 2);
-        let session = match self.session_id {
-            0 => "none".to_owned(),
-            length => format!("{length} bytes"),
+        let Some(session_id) = self.session_id else {
+            return;
         };
-        fields.at("Session id", session, at + 34, 1 + self.session_id);
+        fields.at("Session id", session(session_id), at + 34, 1 + session_id);
         let ciphers = list(self.ciphers.iter().map(|cipher| names::cipher(*cipher)));
         let length = 2 + 2 * self.ciphers.len();
-        fields.at("Cipher suites", ciphers, at + 35 + self.session_id, length);
+        fields.at("Cipher suites", ciphers, at + 35 + session_id, length);
         fields.extend(self.extensions.iter().map(Extension::field));
     }
 }
@@ -105,8 +104,8 @@ pub struct ServerHello {
     pub legacy_version: u16,
     /// Whether it asks for another ClientHello.
     pub is_retry: bool,
-    /// Length of the session id, in bytes, 0 to 32.
-    pub session_id: usize,
+    /// Length of the session id, in bytes, 0 to 32; `None` where it is not there any more.
+    pub session_id: Option<usize>,
     /// The cipher suite.
     pub cipher: u16,
     /// Extensions in order.
@@ -118,7 +117,7 @@ impl ServerHello {
     pub(super) fn read(&mut self, reader: &mut Reader<'_>) -> Result<(), Stopped> {
         self.legacy_version = reader.u16()?;
         self.is_retry = reader.take(32)? == RETRY;
-        self.session_id = reader.part8()?.left();
+        self.session_id = Some(reader.part8()?.left());
         self.cipher = reader.u16()?;
         reader.u8()?;
         if !reader.is_empty() {
@@ -153,13 +152,19 @@ impl ServerHello {
     /// `at` is where its body begins.
     pub(super) fn fields(&self, at: usize, fields: &mut Fields) {
         fields.at("Version", names::version(self.version()), at, 2);
-        let session = match self.session_id {
-            0 => "none".to_owned(),
-            length => format!("{length} bytes"),
+        let Some(session_id) = self.session_id else {
+            return;
         };
-        fields.at("Session id", session, at + 34, 1 + self.session_id);
+        fields.at("Session id", session(session_id), at + 34, 1 + session_id);
         let cipher = names::cipher(self.cipher);
-        fields.at("Cipher suite", cipher, at + 35 + self.session_id, 2);
+        fields.at("Cipher suite", cipher, at + 35 + session_id, 2);
         fields.extend(self.extensions.iter().map(Extension::field));
+    }
+}
+
+fn session(length: usize) -> String {
+    match length {
+        0 => "none".to_owned(),
+        length => format!("{length} bytes"),
     }
 }

@@ -1,0 +1,5 @@
+//! See `linger_shared::dissect::fuzzing`.
+
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| linger_shared::dissect::fuzzing::run("flow", bytes));
