@@ -12,7 +12,7 @@ use std::{
 
 use clap::Args;
 use linger_shared::event::Mode;
-use tokio::net::{TcpListener, lookup_host};
+use tokio::net::{TcpListener, TcpSocket, lookup_host};
 
 use super::{
     CliError,
@@ -214,13 +214,11 @@ async fn listen(arguments: &Arguments) -> Result<(TcpListener, Option<&str>), Cl
             )));
         }
         let name = text.rsplit_once(':').map(|(host, _)| host);
-        let listener = TcpListener::bind(address)
-            .await
-            .map_err(|source| CliError::Listen {
-                address,
-                advice: advice(&source, address),
-                source,
-            })?;
+        let listener = open(address).map_err(|source| CliError::Listen {
+            address,
+            advice: advice(&source, address),
+            source,
+        })?;
         return Ok((listener, name));
     }
     if arguments.allow_remote {
@@ -235,10 +233,10 @@ async fn listen(arguments: &Arguments) -> Result<(TcpListener, Option<&str>), Cl
         advice: "`linger serve --listen ADDR:PORT` takes another address.".to_owned(),
         source,
     };
-    match TcpListener::bind(DEFAULT).await {
+    match open(DEFAULT) {
         Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
             let free = SocketAddr::new(DEFAULT.ip(), 0);
-            let listener = TcpListener::bind(free).await.map_err(failed)?;
+            let listener = open(free).map_err(failed)?;
             eprintln!(
                 "linger: port {} is taken by another program; using a free one instead",
                 DEFAULT.port()
@@ -247,6 +245,22 @@ async fn listen(arguments: &Arguments) -> Result<(TcpListener, Option<&str>), Cl
         }
         result => Ok((result.map_err(failed)?, None)),
     }
+}
+
+/// How many connections may wait to be accepted, as far as the system allows it. Where this is full,
+/// clients try again after whole seconds, honest ones as well.
+const BACKLOG: u32 = 4_096;
+
+fn open(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = match address {
+        SocketAddr::V4(_) => TcpSocket::new_v4(),
+        SocketAddr::V6(_) => TcpSocket::new_v6(),
+    }?;
+    // A restart finds its port again; on Windows the option would let others take it as well.
+    #[cfg(not(windows))]
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
 }
 
 async fn resolve(text: &str) -> Result<SocketAddr, CliError> {

@@ -4,8 +4,12 @@
 mod support;
 
 mod catalogue;
+#[cfg(target_os = "linux")]
+mod crowd;
 mod errors;
+mod hostile;
 mod join;
+mod limits;
 mod runs;
 mod sites;
 mod streams;

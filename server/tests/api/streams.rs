@@ -6,7 +6,7 @@ use linger::{api::Pace, runs::Config};
 use linger_shared::protocol::{RunState, StreamMessage};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
-    net::TcpStream,
+    net::{TcpSocket, TcpStream},
     time::timeout,
 };
 
@@ -86,4 +86,104 @@ async fn a_quiet_stream_says_that_it_lives() {
     server
         .send("DELETE", &format!("/api/runs/{id}"), &[], "")
         .await;
+}
+
+/// Opens a stream by hand, with a small buffer.
+async fn open_by_hand(server: &Server, id: &str) -> TcpStream {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.set_recv_buffer_size(4 * 1024).unwrap();
+    let mut stream = socket.connect(server.address).await.unwrap();
+    let handshake = format!(
+        "GET /api/runs/{id}/events HTTP/1.1\r\nHost: {}\r\nConnection: Upgrade\r\n\
+         Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
+         Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n",
+        server.address
+    );
+    stream.write_all(handshake.as_bytes()).await.unwrap();
+    stream
+}
+
+/// A frame as a client sends it (RFC 6455, section 5.2): masked, here with zeros.
+fn frame(opcode: u8, payload: &[u8]) -> Vec<u8> {
+    let mut bytes = vec![0x80 | opcode];
+    match payload.len() {
+        length @ 0..=125 => bytes.push(0x80 | u8::try_from(length).unwrap()),
+        length => {
+            bytes.push(0x80 | 126);
+            bytes.extend(u16::try_from(length).unwrap().to_be_bytes());
+        }
+    }
+    bytes.extend([0; 4]);
+    bytes.extend(payload);
+    bytes
+}
+
+#[tokio::test]
+async fn a_viewer_that_talks_is_told_why_it_is_closed() {
+    let server = Server::start().await;
+    let id = server.run_requests(200, "1s").await;
+    let mut unmasked = frame(1, b"hello");
+    unmasked[1] &= 0x7f;
+    for (what, bytes, code) in [
+        ("text", frame(1, b"hello"), 1008_u16),
+        ("bytes", frame(2, b"hello"), 1008),
+        ("a long message", frame(1, &[b'x'; 5_000]), 1009),
+        ("text that is not UTF-8", frame(1, b"\xff\xfe"), 1007),
+        ("an unmasked frame", unmasked, 1002),
+        ("a reserved opcode", frame(3, b""), 1002),
+        ("a flood of pings", frame(9, b"x").repeat(500), 1008),
+        ("a flood of pongs", frame(10, b"x").repeat(500), 1008),
+    ] {
+        let mut stream = open_by_hand(&server, &id).await;
+        // The server may close before it has taken all of a flood.
+        let _ = stream.write_all(&bytes).await;
+        let mut heard = Vec::new();
+        let closed = timeout(PATIENCE, stream.read_to_end(&mut heard));
+        // What came before a reset is what matters.
+        let _ = closed.await.unwrap_or_else(|_| panic!("{what}: goes on"));
+        assert!(heard.starts_with(b"HTTP/1.1 101"), "{what}");
+        let [high, low] = code.to_be_bytes();
+        let told = heard
+            .windows(3)
+            .any(|bytes| bytes[1..] == [high, low] && bytes[0] <= 125);
+        assert!(told, "{what}: {:?}", String::from_utf8_lossy(&heard));
+    }
+    let run = format!("/api/runs/{id}");
+    assert_eq!(server.get(&run).await.json()["state"], "running");
+    server.send("POST", &format!("{run}/stop"), &[], "").await;
+}
+
+#[tokio::test]
+async fn viewers_that_stall_delay_neither_the_run_nor_its_record() {
+    let server = Server::with(Config::default(), QUICK).await;
+    let alone = server.run_requests(200, "5ms").await;
+    assert_eq!(server.state_at_the_end(&alone).await, "finished");
+    let id = server.run_requests(200, "5ms").await;
+    let mut stalled = Vec::new();
+    for _ in 0..20 {
+        stalled.push(open_by_hand(&server, &id).await);
+    }
+    assert_eq!(server.state_at_the_end(&id).await, "finished");
+    let lasted = async |id: &str| {
+        let info = server.get(&format!("/api/runs/{id}")).await.json();
+        info["now_us"].as_u64().unwrap()
+    };
+    let (usual, watched) = (lasted(&alone).await, lasted(&id).await);
+    // Each of the 200 pauses is a timer on a machine that may be busy; a run that waited for a
+    // viewer would wait for seconds.
+    assert!(
+        watched < usual * 2 + 500_000,
+        "{watched} us instead of {usual}"
+    );
+    // A viewer that was away gets all of it.
+    let seen = server.watch(&id, 0).await.events(usize::MAX).await;
+    assert_eq!(numbers(&seen), (0..seen.len() as u64).collect::<Vec<_>>());
+    assert!(is_verdict(seen.last().unwrap()));
+    // Those that stall are dropped; what they did take is the beginning of the same.
+    for mut stream in stalled {
+        let mut heard = Vec::new();
+        let closed = timeout(PATIENCE, stream.read_to_end(&mut heard));
+        let _ = closed.await.expect("a stalled viewer is still served");
+        assert!(heard.starts_with(b"HTTP/1.1 101"));
+    }
 }

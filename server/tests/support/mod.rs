@@ -5,7 +5,7 @@ use std::{
     time::Duration,
 };
 
-use futures_util::{SinkExt, StreamExt};
+use futures_util::StreamExt;
 use http_body_util::{BodyExt, Full};
 use hyper::{Request, StatusCode, body::Bytes, client::conn::http1, header};
 use hyper_util::rt::TokioIo;
@@ -280,9 +280,5 @@ impl Viewer {
     pub(crate) async fn close(mut self) {
         self.0.close(None).await.unwrap();
         while let Some(Ok(_)) = self.0.next().await {}
-    }
-
-    pub(crate) async fn say(&mut self, text: &str) {
-        self.0.send(Message::text(text)).await.unwrap();
     }
 }
