@@ -22,7 +22,12 @@ const RELAY: [&str; 8] = [
 
 fn linger(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_linger"));
-    command.args(arguments).stdin(Stdio::null());
+    // Whoever runs the tests has recordings of their own.
+    let nowhere = std::env::temp_dir().join(format!("linger-cli-{}", std::process::id()));
+    command
+        .args(arguments)
+        .stdin(Stdio::null())
+        .env("LINGER_DATA", nowhere);
     command
 }
 

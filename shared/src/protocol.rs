@@ -97,9 +97,18 @@ pub struct RunInfo {
     pub queue_position: usize,
     /// How many events it has so far: the number of the next one.
     pub events: u64,
+    /// Bytes of JSON of these events.
+    #[serde(default)]
+    pub bytes: u64,
     /// Microseconds since its start; the end's time once it is over.
     pub now_us: u64,
-    /// Present as soon as the hosts are up.
+    /// When its hosts were up, in milliseconds since 1970; 0 before.
+    #[serde(default)]
+    pub started_unix_ms: u64,
+    /// Whether it is recorded where a restart of the server finds it.
+    #[serde(default)]
+    pub recorded: bool,
+    /// Present as soon as the hosts are up; a listing leaves it out where the run is over.
     pub header: Option<Header>,
 }
 
@@ -336,7 +345,10 @@ mod tests {
             state: RunState::Running,
             queue_position: 0,
             events: 1,
+            bytes: 100,
             now_us: 2,
+            started_unix_ms: 3,
+            recorded: true,
             header: None,
         };
         for message in [

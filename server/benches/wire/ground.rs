@@ -14,7 +14,7 @@ use futures_util::TryStreamExt;
 use linger::{
     hosts::{Host, HostPlan, Interface, Sampler, configure},
     journal::Journal,
-    runs::{EventLog, Recorder},
+    runs::{EventLog, RecordLimits, Recorder},
     wire::{Joining, PacketLink, Port, Rules},
 };
 use linger_shared::{
@@ -77,7 +77,7 @@ impl Ground {
             Recorder::start(
                 Arc::clone(&journal),
                 Arc::clone(&log),
-                u64::MAX,
+                RecordLimits::NONE,
                 CancellationToken::new(),
             )
         });

@@ -186,7 +186,10 @@ fn delay_error(runtime: &Runtime, runs: usize) {
 fn lateness(log: &EventLog) -> Vec<u64> {
     let mut departed = HashMap::new();
     let mut late = Vec::new();
-    for line in log.read(0, usize::MAX, usize::MAX) {
+    for line in log
+        .read(0, usize::MAX, usize::MAX)
+        .expect("events are in memory")
+    {
         let event: Event = serde_json::from_str(&line).expect("a recorded event reads back");
         match event.fact {
             Fact::PacketDeparted(packet) => {

@@ -78,6 +78,10 @@ kinds! {
         "Only a run that is at work can be acted on, and this one waits or is over.";
     UnsupportedAction: CONFLICT, "unsupported-action", "The run cannot do that",
         "The action is known, but not for this run. The detail says why.";
+    RunElsewhere: CONFLICT, "run-elsewhere", "Another process runs it",
+        "The run is at work in another process of this machine that records into the same folder, and only that can act on it.";
+    NotOver: CONFLICT, "not-over", "The run is not over",
+        "Only a run that is over and recorded can be removed. Stop it first.";
     LengthRequired: LENGTH_REQUIRED, "length-required", "The body has no declared length",
         "The server reads bodies whose length is declared by Content-Length, and none in chunks.";
     BodyTooLarge: PAYLOAD_TOO_LARGE, "body-too-large", "The body is too large",
@@ -106,6 +110,8 @@ kinds! {
         "Your address has as many connections open as it may. Close some pages.";
     Internal: INTERNAL_SERVER_ERROR, "internal", "The server is at fault",
         "Something went wrong that should not. The request may be right; please report what you did.";
+    Recordings: INTERNAL_SERVER_ERROR, "recordings", "The recordings cannot be used",
+        "The disk refuses, or the recordings are damaged. The server's own output says why.";
     QueueFull: SERVICE_UNAVAILABLE, "queue-full", "Too many runs are waiting",
         "As many runs wait for their turn as may. Try again when some have ended.";
     ShuttingDown: SERVICE_UNAVAILABLE, "shutting-down", "The server is shutting down",

@@ -16,7 +16,7 @@ use tokio::sync::watch;
 use super::places::Place;
 use crate::{
     export::jsonl::header_line,
-    runs::{EventLog, Progress},
+    runs::{EventLog, Progress, store::StoreError},
 };
 
 /// Bounds of what is read from the log at once.
@@ -49,7 +49,7 @@ fn chunks(
     from: u64,
     follow: bool,
     place: Option<Place>,
-) -> impl Stream<Item = Result<Bytes, std::convert::Infallible>> {
+) -> impl Stream<Item = Result<Bytes, StoreError>> {
     let reader = Reader {
         progress: log.subscribe(),
         header_sent: false,
@@ -58,15 +58,15 @@ fn chunks(
         log,
         _place: place,
     };
-    stream::unfold(reader, |mut reader| async {
+    stream::try_unfold(reader, |mut reader| async {
         let text = reader.next_chunk().await?;
-        Some((Ok(Bytes::from(text)), reader))
+        Ok(text.map(|text| (Bytes::from(text), reader)))
     })
 }
 
 impl Reader {
     /// The next lines; `None` after the last.
-    async fn next_chunk(&mut self) -> Option<String> {
+    async fn next_chunk(&mut self) -> Result<Option<String>, StoreError> {
         loop {
             // Taken before the log is read: whatever comes later wakes this reader again.
             let progress = *self.progress.borrow_and_update();
@@ -84,18 +84,18 @@ impl Reader {
             };
             let limit = usize::try_from(wanted).unwrap_or(usize::MAX).min(BATCH.0);
             if limit > 0 {
-                for line in self.log.read(self.next, limit, BATCH.1) {
+                for line in self.log.fetch(self.next, limit, BATCH.1).await? {
                     self.next += 1;
                     text.push_str(&line);
                     text.push('\n');
                 }
             }
             if !text.is_empty() {
-                return Some(text);
+                return Ok(Some(text));
             }
             let done = self.end.is_some() || progress.state.is_over();
             if done || self.progress.changed().await.is_err() {
-                return None;
+                return Ok(None);
             }
         }
     }

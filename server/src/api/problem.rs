@@ -14,7 +14,7 @@ use linger_shared::protocol::Problem;
 use thiserror::Error;
 
 use super::kinds::Kind;
-use crate::runs::{ActError, StartError};
+use crate::runs::{ActError, DeleteError, StartError, store::StoreError};
 
 /// The media type of an error.
 pub const MEDIA_TYPE: &str = "application/problem+json";
@@ -31,6 +31,12 @@ pub enum ApiError {
     /// The run does not exist, or cannot do what was asked.
     #[error(transparent)]
     Act(#[from] ActError),
+    /// The run was not removed.
+    #[error(transparent)]
+    Delete(#[from] DeleteError),
+    /// The recordings cannot be read.
+    #[error("the recordings cannot be read; the server's own output says why")]
+    Store(StoreError),
     /// No resource has that path.
     #[error("there is nothing at {0}; /api/openapi.json describes what there is")]
     NotFound(String),
@@ -159,6 +165,14 @@ fn whole_seconds(time: Duration) -> u64 {
     time.as_secs() + u64::from(time.subsec_nanos() > 0)
 }
 
+impl From<StoreError> for ApiError {
+    fn from(error: StoreError) -> Self {
+        // A path of this machine is its owner's to know.
+        eprintln!("linger: {error}");
+        Self::Store(error)
+    }
+}
+
 impl ApiError {
     const fn kind(&self) -> Kind {
         match self {
@@ -175,7 +189,15 @@ impl ApiError {
                 ActError::UnknownRun(_) => Kind::UnknownRun,
                 ActError::NotRunning(_) => Kind::NotRunning,
                 ActError::Unsupported(_) => Kind::UnsupportedAction,
+                ActError::Elsewhere(_) => Kind::RunElsewhere,
+                ActError::Store(_) => Kind::Recordings,
             },
+            Self::Delete(error) => match error {
+                DeleteError::UnknownRun(_) => Kind::UnknownRun,
+                DeleteError::NotOver { .. } => Kind::NotOver,
+                DeleteError::Store(_) => Kind::Recordings,
+            },
+            Self::Store(_) => Kind::Recordings,
             Self::NotFound(_) => Kind::NotFound,
             Self::MethodNotAllowed { .. } => Kind::MethodNotAllowed,
             Self::MalformedUrl(_) => Kind::MalformedUrl,

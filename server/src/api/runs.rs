@@ -8,6 +8,7 @@ use axum::{
 };
 use linger_shared::protocol::{Action, Problem, RunInfo, RunRequest};
 use serde::Deserialize;
+use tokio::task::spawn_blocking;
 use utoipa::IntoParams;
 
 use super::{
@@ -44,7 +45,7 @@ const fn usual_page() -> usize {
 const LARGEST_PAGE: usize = 1_000;
 
 /// The runs that the server has, the newest first. Where there are more, the `Link` header leads to
-/// them.
+/// them. The headers of those that are recorded are left out.
 #[utoipa::path(
     get,
     path = "/api/runs",
@@ -66,7 +67,11 @@ pub(super) async fn list(
             page.limit
         )));
     }
-    let mut runs = shared.manager.list();
+    let manager = shared.manager;
+    // One more than wanted tells whether there are more; who wants older ones has them all read,
+    // which the retention bounds.
+    let most = page.before.as_ref().map_or(page.limit + 1, |_| usize::MAX);
+    let mut runs = reading(move || manager.list(most)).await?;
     if let Some(before) = page.before {
         let Some(place) = runs.iter().position(|run| run.id == before) else {
             return Err(ActError::UnknownRun(before).into());
@@ -80,6 +85,15 @@ pub(super) async fn list(
         [(header::LINK, format!("{next}; rel=\"next\""))]
     });
     Ok((link, Json(runs)).into_response())
+}
+
+/// Looks something up where the answer may have to come from the disk.
+async fn reading<T: Send + 'static, E: Send + 'static>(
+    look: impl FnOnce() -> Result<T, E> + Send + 'static,
+) -> Result<T, E> {
+    spawn_blocking(look)
+        .await
+        .unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))
 }
 
 /// Starts a run, or queues it.
@@ -132,10 +146,12 @@ pub(super) async fn info(
     State(shared): State<Shared>,
     RunId(id): RunId,
 ) -> Result<Json<RunInfo>, ApiError> {
-    match shared.manager.info(&id) {
+    let manager = shared.manager;
+    reading(move || match manager.info(&id)? {
         Some(run) => Ok(Json(run)),
         None => Err(ActError::UnknownRun(id).into()),
-    }
+    })
+    .await
 }
 
 /// Stops a run; one that is over stays as it is. Its events remain.
@@ -156,25 +172,29 @@ pub(super) async fn stop(
     State(shared): State<Shared>,
     RunId(id): RunId,
 ) -> Result<Json<RunInfo>, ApiError> {
-    Ok(Json(shared.manager.stop(&id, BY_THE_USER)?))
+    let manager = shared.manager;
+    Ok(Json(reading(move || manager.stop(&id, BY_THE_USER)).await?))
 }
 
-/// Stops a run, as `POST /api/runs/{id}/stop` does.
+/// Removes a run that is over, and its record.
 #[utoipa::path(
     delete,
     path = "/api/runs/{id}",
     tag = "runs",
     params(("id" = String, Path, description = "The run's id")),
     responses(
-        (status = OK, body = RunInfo),
+        (status = NO_CONTENT, description = "It is gone"),
         (status = NOT_FOUND, description = "No such run", body = Problem, content_type = "application/problem+json"),
+        (status = CONFLICT, description = "The run is not over", body = Problem, content_type = "application/problem+json"),
     )
 )]
 pub(super) async fn delete(
     State(shared): State<Shared>,
     RunId(id): RunId,
-) -> Result<Json<RunInfo>, ApiError> {
-    Ok(Json(shared.manager.stop(&id, BY_THE_USER)?))
+) -> Result<StatusCode, ApiError> {
+    let manager = shared.manager;
+    reading(move || manager.delete(&id)).await?;
+    Ok(StatusCode::NO_CONTENT)
 }
 
 /// Does something to a live run: cuts the path, heals it.
@@ -197,15 +217,16 @@ pub(super) async fn act(
     RunId(id): RunId,
     JsonBody(action): JsonBody<Action>,
 ) -> Result<StatusCode, ApiError> {
-    if shared.manager.log(&id).is_none() {
+    let manager = shared.manager.clone();
+    let known = id.clone();
+    let known = reading(move || manager.log(&known)).await?;
+    if known.is_none() {
         return Err(ActError::UnknownRun(id).into());
     }
     shared.visitors.act(&id)?;
+    let manager = shared.manager;
     // A host takes milliseconds to come up, and nobody else is to wait for it.
-    let acted = tokio::task::spawn_blocking(move || shared.manager.act(&id, action));
-    acted
-        .await
-        .unwrap_or_else(|panic| Err(ActError::Unsupported(format!("it came to grief: {panic}"))))?;
+    reading(move || manager.act(&id, action)).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -251,20 +272,16 @@ pub(super) async fn events(
     headers: HeaderMap,
     upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
 ) -> Result<Response, ApiError> {
-    let (Some(log), Some(run)) = (shared.manager.log(&id), shared.manager.info(&id)) else {
-        return Err(ActError::UnknownRun(id).into());
-    };
+    let manager = shared.manager.clone();
+    let log = reading(move || match manager.log(&id)? {
+        Some(log) => Ok(log),
+        None => Err(ApiError::from(ActError::UnknownRun(id))),
+    })
+    .await?;
     match upgrade {
         Ok(upgrade) => {
             let place = shared.visitors.watch(ends.peer.ip())?;
-            Ok(stream::answer(
-                upgrade,
-                shared,
-                log,
-                run,
-                wanted.from,
-                place,
-            ))
+            Ok(stream::answer(upgrade, shared, log, wanted.from, place))
         }
         Err(rejection) if headers.contains_key(header::UPGRADE) => {
             Err(ApiError::Handshake(rejection.body_text()))

@@ -19,7 +19,7 @@ use futures_util::{
     FutureExt, Sink, SinkExt, StreamExt,
     stream::{SplitSink, SplitStream},
 };
-use linger_shared::protocol::{PROTOCOL_VERSION, RunInfo, RunState, StreamMessage};
+use linger_shared::protocol::{PROTOCOL_VERSION, RunState, StreamMessage};
 use tokio::{
     sync::Notify,
     time::{Instant, sleep_until, timeout},
@@ -30,7 +30,7 @@ use super::{
     bucket::{Buckets, Rate},
     places::Place,
 };
-use crate::runs::{EventLog, Progress};
+use crate::runs::{EventLog, Progress, store::StoreError};
 
 /// The most events in one message.
 const BATCH_EVENTS: usize = 256;
@@ -52,7 +52,6 @@ pub(super) fn answer(
     upgrade: WebSocketUpgrade,
     shared: Shared,
     log: Arc<EventLog>,
-    run: RunInfo,
     from: u64,
     place: Place,
 ) -> Response {
@@ -61,7 +60,7 @@ pub(super) fn answer(
         .max_frame_size(VIEWER_MESSAGE)
         .on_upgrade(move |socket| async move {
             let pace = shared.pace;
-            let script = Script::new(log, run, from, move |id| shared.manager.info(id));
+            let script = Script::new(log, from);
             serve(socket, script, pace).await;
             drop(place);
             // Dropped last: the server's end waits for it.
@@ -189,7 +188,7 @@ async fn speak(
     loop {
         // Taken before the log is read: whatever comes later wakes this loop again.
         let now = *progress.borrow_and_update();
-        let said = script.next(now);
+        let said = script.next(now).await.map_err(|error| unreadable(&error))?;
         if let Some(said) = said {
             send(to_viewer, Message::Text(said.text.into()), patience).await?;
             silent_since = Instant::now();
@@ -227,6 +226,12 @@ async fn speak(
     }
 }
 
+/// Nothing more can be told: the viewer is cut off, and learns when it comes back.
+fn unreadable(error: &StoreError) -> Dead {
+    eprintln!("linger: a viewer cannot be told more: {error}");
+    Dead
+}
+
 async fn send<S: Sink<Message> + Unpin>(
     to_viewer: &mut S,
     message: Message,
@@ -238,14 +243,9 @@ async fn send<S: Sink<Message> + Unpin>(
     }
 }
 
-/// Tells how a run stands now; `None` where it has been forgotten.
-type Lookup = Box<dyn Fn(&str) -> Option<RunInfo> + Send>;
-
 /// What is to be said to one viewer, in its order: no events missing, none twice.
 struct Script {
     log: Arc<EventLog>,
-    run: RunInfo,
-    refresh: Lookup,
     next: u64,
     greeted: bool,
     header_told: bool,
@@ -261,17 +261,11 @@ struct Said {
 }
 
 impl Script {
-    fn new(
-        log: Arc<EventLog>,
-        run: RunInfo,
-        from: u64,
-        refresh: impl Fn(&str) -> Option<RunInfo> + Send + 'static,
-    ) -> Self {
+    fn new(log: Arc<EventLog>, from: u64) -> Self {
+        let progress = log.progress();
         Self {
             log,
-            told: (run.state, run.queue_position),
-            run,
-            refresh: Box::new(refresh),
+            told: (progress.state, progress.queue_position),
             next: from,
             greeted: false,
             header_told: false,
@@ -279,49 +273,45 @@ impl Script {
     }
 
     /// The next message, if there is something new; `progress` was taken before.
-    fn next(&mut self, progress: Progress) -> Option<Said> {
+    async fn next(&mut self, progress: Progress) -> Result<Option<Said>, StoreError> {
         let greets = !self.greeted || (!self.header_told && self.log.header().is_some());
         if greets {
-            return Some(self.hello());
+            return Ok(Some(self.hello()));
         }
-        let lines = self.log.read(self.next, BATCH_EVENTS, BATCH_BYTES);
+        let lines = self.log.fetch(self.next, BATCH_EVENTS, BATCH_BYTES).await?;
         if !lines.is_empty() {
             self.next += lines.len() as u64;
-            return Some(Said {
+            return Ok(Some(Said {
                 text: events_message(&lines, self.log.now_us()),
                 last: false,
-            });
+            }));
         }
         if progress.state.is_over() {
             let end = StreamMessage::End {
                 state: progress.state,
             };
-            return Some(Said {
+            return Ok(Some(Said {
                 text: json(&end),
                 last: true,
-            });
+            }));
         }
         if self.told != (progress.state, progress.queue_position) {
-            return Some(Said {
+            return Ok(Some(Said {
                 text: self.alive(progress),
                 last: false,
-            });
+            }));
         }
-        None
+        Ok(None)
     }
 
     fn hello(&mut self) -> Said {
-        // A run that has been forgotten meanwhile is told as it was when the viewer came.
-        if let Some(run) = (self.refresh)(&self.run.id) {
-            self.run = run;
-        }
-        self.run.header = self.log.header();
+        let run = self.log.info();
         self.greeted = true;
-        self.header_told = self.run.header.is_some();
-        self.told = (self.run.state, self.run.queue_position);
+        self.header_told = run.header.is_some();
+        self.told = (run.state, run.queue_position);
         let hello = StreamMessage::Hello {
             protocol_version: PROTOCOL_VERSION,
-            run: Box::new(self.run.clone()),
+            run: Box::new(run),
         };
         Said {
             text: json(&hello),
@@ -373,33 +363,15 @@ mod tests {
         Arc::new(log)
     }
 
-    fn run() -> RunInfo {
-        RunInfo {
-            id: "r".to_owned(),
-            experiment: "e".to_owned(),
-            state: RunState::Queued,
-            queue_position: 2,
-            events: 0,
-            now_us: 0,
-            header: None,
-        }
-    }
-
     fn script(log: &Arc<EventLog>, from: u64) -> Script {
-        Script::new(Arc::clone(log), run(), from, |_| None)
-    }
-
-    fn progress(log: &EventLog) -> Progress {
-        Progress {
-            queue_position: 2,
-            ..log.progress()
-        }
+        log.set_queue_position(2);
+        Script::new(Arc::clone(log), from)
     }
 
     /// Everything that is to be said now.
-    fn all(script: &mut Script) -> Vec<StreamMessage> {
+    async fn all(script: &mut Script) -> Vec<StreamMessage> {
         let mut messages = Vec::new();
-        while let Some(said) = script.next(progress(&Arc::clone(&script.log))) {
+        while let Some(said) = script.next(script.log.progress()).await.unwrap() {
             messages.push(serde_json::from_str(&said.text).unwrap());
             if said.last {
                 break;
@@ -418,11 +390,11 @@ mod tests {
             .collect()
     }
 
-    #[test]
-    fn a_stream_greets_then_tells_every_event_from_where_it_was_asked() {
+    #[tokio::test]
+    async fn a_stream_greets_then_tells_every_event_from_where_it_was_asked() {
         let log = log_of(1_000);
         let mut script = script(&log, 300);
-        let messages = all(&mut script);
+        let messages = all(&mut script).await;
         assert!(matches!(
             messages[0],
             StreamMessage::Hello {
@@ -438,12 +410,12 @@ mod tests {
             assert!(events.len() <= BATCH_EVENTS);
         }
         log.append(&[event(1_000, "later")]);
-        assert_eq!(numbers(&all(&mut script)), [1_000]);
-        assert!(all(&mut script).is_empty());
+        assert_eq!(numbers(&all(&mut script).await), [1_000]);
+        assert!(all(&mut script).await.is_empty());
     }
 
-    #[test]
-    fn batches_are_bounded_in_bytes_but_a_large_event_is_sent() {
+    #[tokio::test]
+    async fn batches_are_bounded_in_bytes_but_a_large_event_is_sent() {
         let large = "y".repeat(BATCH_BYTES);
         let log = EventLog::in_memory();
         log.append(&[
@@ -452,7 +424,7 @@ mod tests {
             event(2, "x"),
             event(3, "x"),
         ]);
-        let messages = all(&mut script(&Arc::new(log), 0));
+        let messages = all(&mut script(&Arc::new(log), 0)).await;
         let sizes: Vec<usize> = messages
             .iter()
             .filter_map(|message| match message {
@@ -463,20 +435,20 @@ mod tests {
         assert_eq!(sizes, [1, 1, 2]);
     }
 
-    #[test]
-    fn a_viewer_may_wait_for_an_event_that_is_not_there_yet() {
+    #[tokio::test]
+    async fn a_viewer_may_wait_for_an_event_that_is_not_there_yet() {
         let log = log_of(3);
         let mut script = script(&log, 5);
-        assert_eq!(all(&mut script).len(), 1);
+        assert_eq!(all(&mut script).await.len(), 1);
         log.append(&(3..7).map(|seq| event(seq, "x")).collect::<Vec<_>>());
-        assert_eq!(numbers(&all(&mut script)), [5, 6]);
+        assert_eq!(numbers(&all(&mut script).await), [5, 6]);
     }
 
-    #[test]
-    fn the_end_comes_after_the_last_event() {
+    #[tokio::test]
+    async fn the_end_comes_after_the_last_event() {
         let log = log_of(2);
         log.finish(RunState::Finished);
-        let messages = all(&mut script(&log, 1));
+        let messages = all(&mut script(&log, 1)).await;
         assert_eq!(numbers(&messages), [1]);
         assert_eq!(
             messages.last(),
@@ -486,18 +458,18 @@ mod tests {
         );
     }
 
-    #[test]
-    fn a_change_of_the_queue_is_told_at_once() {
+    #[tokio::test]
+    async fn a_change_of_the_queue_is_told_at_once() {
         let log = log_of(0);
         let mut script = script(&log, 0);
-        assert_eq!(all(&mut script).len(), 1);
+        assert_eq!(all(&mut script).await.len(), 1);
         let moved = Progress {
             queue_position: 1,
             ..log.progress()
         };
-        let said = script.next(moved).unwrap();
+        let said = script.next(moved).await.unwrap().unwrap();
         assert!(said.text.contains(r#""queue_position":1"#), "{}", said.text);
-        assert!(script.next(moved).is_none());
+        assert!(script.next(moved).await.unwrap().is_none());
     }
 
     #[test]

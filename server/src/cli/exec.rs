@@ -15,7 +15,8 @@ use linger_shared::{protocol::RunState, rule::RuleSpec};
 use super::{
     CliError,
     export::ExportArgs,
-    run::{Format, duration, show},
+    recordings::Recording,
+    run::{Format, duration, show, tell_recorded},
     signals::Signals,
 };
 use crate::{
@@ -76,6 +77,8 @@ pub(super) struct Arguments {
     #[arg(long, value_enum, default_value_t = Format::Text)]
     format: Format,
     #[command(flatten)]
+    recording: Recording,
+    #[command(flatten)]
     export: ExportArgs,
 }
 
@@ -122,13 +125,13 @@ pub(super) async fn exec(arguments: Arguments) -> Result<ExitCode, CliError> {
     let mut exports = arguments.export.open()?;
     let signals = Signals::new()?;
     let manager = Manager::new(Config {
-        retained: 1,
+        data: arguments.recording.folder(),
         ..Config::default()
     })?;
     let started = manager.start_own(programs, params, arguments.seed, None)?;
     let shown = show(
         &manager,
-        started.id,
+        started.id.clone(),
         arguments.format,
         &arguments.export,
         &mut exports,
@@ -139,6 +142,7 @@ pub(super) async fn exec(arguments: Arguments) -> Result<ExitCode, CliError> {
     manager.shutdown().await;
     let exported = exports.report();
     let ending = shown?;
+    tell_recorded(&manager, &started.id)?;
     if let Some(message) = ending.failure {
         eprintln!("linger: nothing may be concluded: {message}");
         return Ok(ExitCode::FAILURE);

@@ -9,17 +9,19 @@ mod endpoint;
 mod exec;
 mod experiments;
 mod export;
+mod recordings;
 mod run;
+mod runs;
 mod serve;
 mod signals;
 mod terminal;
 
-use std::{io, net::SocketAddr, process::ExitCode, time::Duration};
+use std::{io, net::SocketAddr, path::PathBuf, process::ExitCode, time::Duration};
 
 use clap::{CommandFactory, Parser, Subcommand};
 use thiserror::Error;
 
-use crate::runs::{StartError, StoreError};
+use crate::runs::{StartError, store::StoreError};
 
 /// A live laboratory for long-lived connections.
 ///
@@ -36,6 +38,7 @@ use crate::runs::{StartError, StoreError};
   linger run tcp-dead-peer --set idle=5s --set count=2
   linger exec --server CMD --client CMD           your own programs on the hosts
   linger experiments tcp-dead-peer                what an experiment asks and takes
+  linger runs list                                what was recorded
   linger doctor                                   what this machine can do"
 )]
 pub struct Arguments {
@@ -48,6 +51,7 @@ enum Command {
     Serve(serve::Arguments),
     Experiments(experiments::Arguments),
     Run(run::Arguments),
+    Runs(runs::Arguments),
     Doctor(doctor::Arguments),
     Exec(exec::Arguments),
     #[command(hide = true)]
@@ -73,6 +77,9 @@ enum CliError {
     /// A run was not started for a reason that is not its user's.
     #[error(transparent)]
     Start(StartError),
+    /// Nothing has been recorded there.
+    #[error("nothing is recorded in {}; `linger run` and `linger serve` record", .0.display())]
+    NoRecordings(PathBuf),
     /// The recordings cannot be used.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -148,6 +155,7 @@ pub fn execute(arguments: Arguments) -> ExitCode {
             Command::Serve(arguments) => serve::serve(arguments).await,
             Command::Experiments(arguments) => experiments::print(&arguments),
             Command::Run(arguments) => run::run(arguments).await,
+            Command::Runs(arguments) => runs::execute(arguments),
             Command::Doctor(arguments) => doctor::print(&arguments),
             Command::Exec(arguments) => exec::exec(arguments).await,
             Command::Endpoint(arguments) => endpoint::run(arguments).await,

@@ -22,6 +22,7 @@ use tokio::time::sleep;
 use super::{
     CliError,
     export::{ExportArgs, Exports},
+    recordings::Recording,
     signals::{Signal, Signals, exit_at_the_next},
     terminal,
 };
@@ -70,6 +71,8 @@ pub(super) struct Arguments {
     #[arg(long, value_name = "DURATION", value_parser = duration)]
     time_limit: Option<Duration>,
     #[command(flatten)]
+    recording: Recording,
+    #[command(flatten)]
     export: ExportArgs,
 }
 
@@ -106,7 +109,7 @@ pub(super) fn duration(text: &str) -> Result<Duration, String> {
 
 pub(super) async fn run(arguments: Arguments) -> Result<ExitCode, CliError> {
     let mut config = Config {
-        retained: 1,
+        data: arguments.recording.folder(),
         ..Config::default()
     };
     if let Some(limit) = arguments.time_limit {
@@ -127,7 +130,7 @@ pub(super) async fn run(arguments: Arguments) -> Result<ExitCode, CliError> {
     let started = manager.start(&request, Visitor::LOCAL)?;
     let ending = show(
         &manager,
-        started.id,
+        started.id.clone(),
         arguments.format,
         &arguments.export,
         &mut exports,
@@ -138,6 +141,7 @@ pub(super) async fn run(arguments: Arguments) -> Result<ExitCode, CliError> {
     manager.shutdown().await;
     let exported = exports.report();
     let ending = ending?;
+    tell_recorded(&manager, &started.id)?;
     if let Some(message) = ending.failure {
         eprintln!("linger: the laboratory failed, nothing may be concluded: {message}");
         return Ok(ExitCode::FAILURE);
@@ -160,7 +164,7 @@ pub(super) async fn show(
     signals: Signals,
 ) -> Result<Ending, CliError> {
     // A run that was just started is not forgotten before it is over.
-    let Some(log) = manager.log(&id) else {
+    let Some(log) = manager.log(&id)? else {
         return Ok(Ending::default());
     };
     let mut printer = if arguments.takes_stdout() {
@@ -170,6 +174,17 @@ pub(super) async fn show(
     };
     let signal = stop_at_a_signal(signals, manager.clone(), id);
     follow(&log, &mut printer, exports, &signal).await
+}
+
+/// Says under which name a run is found again, where it is recorded.
+pub(super) fn tell_recorded(manager: &Manager, id: &str) -> Result<(), CliError> {
+    if manager.info(id)?.is_some_and(|run| run.recorded) {
+        eprintln!(
+            "{}",
+            terminal::dim(&format!("recorded as {id}; linger runs show {id}"))
+        );
+    }
+    Ok(())
 }
 
 /// How a run ended, as far as the exit status goes.
@@ -212,7 +227,7 @@ async fn follow(
             let written = printer.header(&header);
             printer.tolerate(written, exports)?;
         }
-        let lines = log.read(next, BATCH.0, BATCH.1);
+        let lines = log.fetch(next, BATCH.0, BATCH.1).await?;
         next += lines.len() as u64;
         for line in &lines {
             let event: Event = serde_json::from_str(line).map_err(io::Error::from)?;

@@ -6,7 +6,6 @@
 use std::{
     io::{self, Write},
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
-    path::PathBuf,
     process::ExitCode,
 };
 
@@ -16,6 +15,7 @@ use tokio::net::{TcpListener, TcpSocket, lookup_host};
 
 use super::{
     CliError,
+    recordings::{Keep, Recording},
     signals::{Signals, exit_at_the_next},
 };
 use crate::{
@@ -34,7 +34,8 @@ const DEFAULT: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 808
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   linger serve                              on this machine only, http://127.0.0.1:8080/
-  linger serve --data recordings            keep what is run
+  linger serve --data recordings            record runs in this folder
+  linger serve --keep-days 7 --keep-size 500MiB
   linger serve --listen 127.0.0.1:0         any free port
   linger serve --listen 0.0.0.0:8080 --allow-remote
                                             for a class: prints the addresses with a join code
@@ -47,10 +48,10 @@ pub(super) struct Arguments {
     /// one is taken. Any address that is not loopback needs --allow-remote.
     #[arg(long, value_name = "ADDR")]
     listen: Option<String>,
-    /// Folder in which runs are recorded, one JSON Lines file each; they are there again after a
-    /// restart. Without it, runs are kept in memory.
-    #[arg(long, value_name = "DIR")]
-    data: Option<PathBuf>,
+    #[command(flatten)]
+    recording: Recording,
+    #[command(flatten)]
+    keep: Keep,
     /// Let others than this machine reach the playground, where --listen opens it to a network.
     /// Every visitor needs the join code.
     #[arg(long, help_heading = "Open to a network")]
@@ -124,7 +125,8 @@ pub(super) async fn serve(arguments: Arguments) -> Result<ExitCode, CliError> {
         limits: limits(&arguments),
     };
     let manager = Manager::new(Config {
-        data: arguments.data.clone(),
+        retention: arguments.keep.retention(),
+        data: arguments.recording.clone().folder(),
         ..Config::default()
     })?;
     announce(address, &manager, &arguments, join.as_ref())?;

@@ -1,6 +1,9 @@
 //! How wide the output may be, and text that fits into it.
 
-use std::env;
+use std::{
+    env,
+    io::{self, IsTerminal},
+};
 
 use terminal_size::{Width, terminal_size_of};
 
@@ -16,6 +19,15 @@ pub(super) fn columns() -> usize {
     told.filter(|&columns| columns > 0)
         .or_else(measured)
         .unwrap_or(DEFAULT)
+}
+
+/// Text for standard error that steps back, where that is a terminal which can show it so.
+pub(super) fn dim(text: &str) -> String {
+    if io::stderr().is_terminal() && env::var_os("NO_COLOR").is_none() {
+        format!("\x1b[2m{text}\x1b[0m")
+    } else {
+        text.to_owned()
+    }
 }
 
 /// Breaks text between words into lines of at most `columns` characters, each after `indent`. A

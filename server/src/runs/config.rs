@@ -2,12 +2,16 @@
 
 use std::{path::PathBuf, time::Duration};
 
+use super::store::Retention;
+
 /// What bounds the runs of a process.
 #[derive(Debug, Clone)]
 pub struct Config {
-    /// Where finished and running runs are recorded, one JSON Lines file each; memory only where
-    /// it is absent.
+    /// The folder in which runs are recorded; memory only where it is absent.
     pub data: Option<PathBuf>,
+    /// How much of what was recorded there is kept. What is in memory alone is kept as
+    /// [`Retention::IN_MEMORY`] says.
+    pub retention: Retention,
     /// How many runs may be at work at once.
     pub concurrent: usize,
     /// How many may wait for their turn.
@@ -20,8 +24,8 @@ pub struct Config {
     pub time_limit: Duration,
     /// How many events a run may record before it is ended.
     pub event_limit: u64,
-    /// How many runs that are over stay in memory; the oldest go first.
-    pub retained: usize,
+    /// How many bytes of JSON these events may take up before it is ended.
+    pub byte_limit: u64,
     /// Linger's own program, which endpoints are started from that are programs of their own; the
     /// running one where it is absent.
     pub executable: Option<PathBuf>,
@@ -31,13 +35,14 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             data: None,
+            retention: Retention::default(),
             concurrent: 8,
             queued: 64,
             per_address: 32,
             starts_per_minute: 120,
             time_limit: Duration::from_secs(12 * 3600),
             event_limit: 500_000,
-            retained: 100,
+            byte_limit: 256 << 20,
             executable: None,
         }
     }

@@ -5,6 +5,8 @@ use std::{net::IpAddr, time::Duration};
 use linger_shared::{experiment::ParamError, protocol::RunState};
 use thiserror::Error;
 
+use super::store::StoreError;
+
 /// Why a run was not started.
 #[derive(Debug, Error)]
 pub enum StartError {
@@ -85,7 +87,7 @@ fn suggest(nearest: &Option<&'static str>) -> String {
 }
 
 /// Why an action was not carried out.
-#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[derive(Debug, Error)]
 pub enum ActError {
     /// No run has that id.
     #[error("there is no run `{0}`")]
@@ -96,4 +98,29 @@ pub enum ActError {
     /// The run cannot do this.
     #[error("{0}")]
     Unsupported(String),
+    /// Another process runs it.
+    #[error("the run `{0}` is at work in another process, and only that can act on it")]
+    Elsewhere(String),
+    /// The recordings cannot be read.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// Why a run was not removed.
+#[derive(Debug, Error)]
+pub enum DeleteError {
+    /// No run has that id.
+    #[error("there is no run `{0}`")]
+    UnknownRun(String),
+    /// The run is at work, or about to be, or its last events are on their way to the disk.
+    #[error("the run `{id}` is {}, and only one that is over and recorded can be removed", .state.as_str())]
+    NotOver {
+        /// The run's id.
+        id: String,
+        /// Where it stands.
+        state: RunState,
+    },
+    /// The recordings cannot be read or written.
+    #[error(transparent)]
+    Store(#[from] StoreError),
 }

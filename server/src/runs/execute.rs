@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 use super::{
     lock,
     manager::{Run, Shared},
-    recorder::Recorder,
+    recorder::{RecordLimits, Recorder},
 };
 use crate::{
     experiments::Experiment,
@@ -74,27 +74,25 @@ pub(super) async fn execute(run: Arc<Run>, pending: Pending, shared: Arc<Shared>
         plan,
         executable: shared.config.executable.clone(),
     };
-    let sink = shared.store.as_ref().and_then(|store| {
-        store
-            .create(&run.id)
-            .map_err(|error| eprintln!("linger: {error}; the run is kept in memory only"))
-            .ok()
-    });
+    let store = Some(Arc::clone(&shared.store));
     let (mut lab, header) = match Lab::open(&setup, setup.header()).await {
         Ok(opened) => opened,
         Err(error) => {
-            run.log.begin(setup.header(), None, sink);
+            run.log.begin(setup.header(), None, store);
             run.log.fail(0, &error.to_string());
             return;
         }
     };
     let journal = lab.journal();
-    run.log.begin(header, Some(Arc::clone(&journal)), sink);
+    run.log.begin(header, Some(Arc::clone(&journal)), store);
     let over_limit = CancellationToken::new();
     let recorder = Recorder::start(
         Arc::clone(&journal),
         Arc::clone(&run.log),
-        shared.config.event_limit,
+        RecordLimits {
+            events: shared.config.event_limit,
+            bytes: shared.config.byte_limit,
+        },
         over_limit.clone(),
     );
     let controls = lab.controls();
@@ -111,7 +109,9 @@ pub(super) async fn execute(run: Arc<Run>, pending: Pending, shared: Arc<Shared>
             lock(&run.stop_reason).clone().unwrap_or_else(|| "it was stopped".to_owned()),
         ),
         () = over_limit.cancelled() => Ending::Stopped(
-            format!("it reached the limit of {} events", shared.config.event_limit),
+            run.log.excess(shared.config.byte_limit).unwrap_or_else(|| {
+                format!("it reached the limit of {} events", shared.config.event_limit)
+            }),
         ),
         () = tokio::time::sleep(limit) => Ending::Stopped(
             format!("it reached its time limit of {}", format_duration(
@@ -127,6 +127,10 @@ pub(super) async fn execute(run: Arc<Run>, pending: Pending, shared: Arc<Shared>
     let (state, last) = conclude(ending, controls.disturbed(), controls.struck());
     if let Some(fact) = last {
         journal.record(Observer::Experiment, fact);
+    }
+    if let Some(why) = run.log.broken() {
+        let text = format!("The record is incomplete from here on or before: {why}.");
+        journal.record(Observer::Experiment, Fact::Remark { text });
     }
     closing.close().await;
     let recorded = recorder.finish(state != RunState::Failed).await;

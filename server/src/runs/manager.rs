@@ -1,33 +1,51 @@
 //! Every run of a process: the queue, who may start, and what is told of them.
 
 use std::{
-    collections::{HashMap, VecDeque},
-    sync::{Arc, Mutex},
-    time::Instant,
+    cmp::Reverse,
+    collections::{HashMap, HashSet, VecDeque},
+    path::Path,
+    sync::{Arc, Mutex, Weak},
+    time::{Duration, Instant},
 };
 
 use linger_shared::{
     event::Mode,
     experiment::{Descriptor, Params},
-    protocol::{Action, Doctor, RunInfo, RunRequest, RunState},
+    protocol::{Action, Check, Doctor, RunInfo, RunRequest, RunState},
 };
-use tokio::task::JoinHandle;
+use tokio::{
+    sync::Notify,
+    task::{JoinHandle, spawn_blocking},
+    time::{sleep, timeout},
+};
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    ActError, Config, StartError, StoreError,
+    ActError, Config, DeleteError, StartError,
     execute::{Pending, Subject, execute},
-    ids::{fresh_id, fresh_seed},
+    ids::{fresh_id, fresh_seed, unix_millis},
     limits::{Place, Visitor, Visitors},
     lock,
     log::EventLog,
-    store,
+    store::{Kept, MemoryStore, Retention, SqliteStore, Store, StoreError, retain},
 };
 use crate::{
     doctor,
     experiments::{self, Experiment},
     lab::Controls,
 };
+
+/// How often old records are looked for, and how soon after a run has ended.
+const RETENTION: (Duration, Duration) = (Duration::from_secs(60), Duration::from_secs(1));
+
+/// How often what another process records is looked at.
+const ELSEWHERE: Duration = Duration::from_millis(200);
+
+/// How many runs that are over and in memory alone, because their record broke, are kept.
+const UNRECORDED: usize = 16;
+
+/// The doctor's check of the recordings.
+pub(crate) const RECORDING: &str = "recording";
 
 /// Every run of a process. A clone is another handle to the same runs.
 #[derive(Clone)]
@@ -36,14 +54,17 @@ pub struct Manager(Arc<Shared>);
 pub(super) struct Shared {
     pub(super) config: Config,
     doctor: Doctor,
-    pub(super) store: Option<store::Store>,
+    pub(super) store: Arc<dyn Store>,
+    /// Wakes whoever removes old records.
+    run_ended: Arc<Notify>,
     state: Mutex<State>,
 }
 
 #[derive(Default)]
 struct State {
+    /// Those that the store does not have from their beginning to their end.
     runs: HashMap<String, Arc<Run>>,
-    /// Ids in the order of their start.
+    /// Their ids in the order of their start.
     order: Vec<String>,
     queue: VecDeque<String>,
     working: usize,
@@ -55,7 +76,6 @@ struct State {
 /// One run, queued, at work or over.
 pub(super) struct Run {
     pub(super) id: String,
-    experiment: String,
     pub(super) log: Arc<EventLog>,
     /// Cancelled when somebody wants it to end.
     pub(super) stop: CancellationToken,
@@ -67,43 +87,31 @@ pub(super) struct Run {
 }
 
 impl Manager {
-    /// Finds out what the machine can do, and reads what was recorded before.
+    /// Finds out what the machine can do, and opens the recordings. Where they cannot be written,
+    /// a warning says so, and runs are kept in memory.
     ///
     /// Must be called within a tokio runtime.
     ///
     /// # Errors
-    /// [`StoreError`] where the data folder cannot be made or read.
+    /// [`StoreError`] where the recordings are damaged or another program's.
     pub fn new(config: Config) -> Result<Self, StoreError> {
-        let opened = config
-            .data
-            .as_deref()
-            .map(|folder| store::Store::open(folder, config.retained))
-            .transpose()?;
-        let (store, recorded) = opened.unzip();
-        let mut state = State::default();
-        for recorded in recorded.into_iter().flatten() {
-            let run = Run {
-                id: recorded.id.clone(),
-                experiment: recorded
-                    .log
-                    .header()
-                    .map_or_else(String::new, |h| h.experiment),
-                log: recorded.log,
-                stop: CancellationToken::new(),
-                stop_reason: Mutex::new(None),
-                controls: Mutex::new(None),
-                pending: Mutex::new(None),
-                place: Mutex::new(None),
-            };
-            state.order.push(recorded.id.clone());
-            state.runs.insert(recorded.id, Arc::new(run));
-        }
-        Ok(Self(Arc::new(Shared {
+        let (store, check) = open(config.data.as_deref())?;
+        let mut doctor = doctor::examine();
+        doctor.checks.push(check);
+        let keep = if store.is_durable() {
+            config.retention
+        } else {
+            Retention::IN_MEMORY
+        };
+        let shared = Arc::new(Shared {
             config,
-            doctor: doctor::examine(),
+            doctor,
             store,
-            state: Mutex::new(state),
-        })))
+            run_ended: Arc::default(),
+            state: Mutex::default(),
+        });
+        tokio::spawn(remove_old(Arc::downgrade(&shared), keep));
+        Ok(Self(shared))
     }
 
     /// What this machine can do, as it was found out at the start.
@@ -134,7 +142,7 @@ impl Manager {
                     .doctor
                     .checks
                     .iter()
-                    .filter(|check| !check.ok)
+                    .filter(|check| !check.ok && check.name != RECORDING)
                     .map(|check| format!("{}: {}. {}", check.name, check.found, check.remedy))
                     .collect::<Vec<_>>()
                     .join(" ");
@@ -230,8 +238,7 @@ impl Manager {
         let id = fresh_id(&descriptor.id, |id| state.runs.contains_key(id));
         let run = Arc::new(Run {
             id: id.clone(),
-            experiment: descriptor.id,
-            log: Arc::new(EventLog::in_memory()),
+            log: Arc::new(EventLog::new(id.as_str().into(), descriptor.id)),
             stop: CancellationToken::new(),
             stop_reason: Mutex::new(None),
             controls: Mutex::new(None),
@@ -241,33 +248,116 @@ impl Manager {
         state.runs.insert(id.clone(), Arc::clone(&run));
         state.order.push(id.clone());
         state.queue.push_back(id);
-        self.forget_old(&mut state);
         self.advance(&mut state);
         drop(state);
-        Ok(run.info())
+        Ok(run.log.info())
     }
 
-    /// What is known of a run; `None` where there is none of that id.
-    pub fn info(&self, id: &str) -> Option<RunInfo> {
-        self.run(id).map(|run| run.info())
+    /// What is known of a run; `None` where there is none of that id. One that is over is looked
+    /// up on the disk.
+    ///
+    /// # Errors
+    /// [`StoreError`] where the recordings cannot be read.
+    pub fn info(&self, id: &str) -> Result<Option<RunInfo>, StoreError> {
+        if let Some(run) = self.run(id) {
+            return Ok(Some(run.log.info()));
+        }
+        let store = &self.0.store;
+        let Some(entry) = store.entry(id)? else {
+            return Ok(None);
+        };
+        let header = store.header(id)?;
+        Ok(Some(entry.info(store.is_durable(), header)))
     }
 
-    /// Every run, the newest first.
-    pub fn list(&self) -> Vec<RunInfo> {
-        let state = lock(&self.0.state);
-        let runs: Vec<Arc<Run>> = state
-            .order
-            .iter()
-            .rev()
-            .filter_map(|id| state.runs.get(id).cloned())
-            .collect();
-        drop(state);
-        runs.iter().map(|run| run.info()).collect()
+    /// Runs, those that wait or were started last first: at most `most`, and without their headers
+    /// where they are recorded. Reads the disk.
+    ///
+    /// # Errors
+    /// [`StoreError`] where the recordings cannot be read.
+    pub fn list(&self, most: usize) -> Result<Vec<RunInfo>, StoreError> {
+        let live = {
+            let state = lock(&self.0.state);
+            let mut live: Vec<Arc<Run>> = state
+                .order
+                .iter()
+                .filter_map(|id| state.runs.get(id).cloned())
+                .collect();
+            live.reverse();
+            live
+        };
+        let mut runs: Vec<RunInfo> = live.iter().map(|run| run.log.info()).collect();
+        let ids: HashSet<&str> = live.iter().map(|run| run.id.as_str()).collect();
+        let recorded = self.0.store.list(most)?;
+        runs.extend(
+            recorded
+                .into_iter()
+                .filter(|entry| !ids.contains(entry.id.as_str()))
+                .map(|entry| entry.info(self.0.store.is_durable(), None)),
+        );
+        // What waits has no start yet; the sort keeps the order of what is equal.
+        runs.sort_by_key(|run| {
+            Reverse(match run.state {
+                RunState::Queued => u64::MAX,
+                _ => run.started_unix_ms,
+            })
+        });
+        runs.truncate(most);
+        Ok(runs)
     }
 
-    /// A run's events, for readers; `None` where there is no run of that id.
-    pub fn log(&self, id: &str) -> Option<Arc<EventLog>> {
-        self.run(id).map(|run| Arc::clone(&run.log))
+    /// A run's events, for readers; `None` where there is no run of that id. One that is over is
+    /// looked up on the disk.
+    ///
+    /// # Errors
+    /// [`StoreError`] where the recordings cannot be read.
+    pub fn log(&self, id: &str) -> Result<Option<Arc<EventLog>>, StoreError> {
+        if let Some(run) = self.run(id) {
+            return Ok(Some(Arc::clone(&run.log)));
+        }
+        let store = &self.0.store;
+        let (Some(entry), Some(header)) = (store.entry(id)?, store.header(id)?) else {
+            return Ok(None);
+        };
+        let log = Arc::new(EventLog::recorded(Arc::clone(store), &entry, header));
+        if !entry.state.is_over() {
+            tokio::spawn(watch_elsewhere(Arc::clone(store), Arc::downgrade(&log)));
+        }
+        Ok(Some(log))
+    }
+
+    /// Removes a run that is over, and its record.
+    ///
+    /// # Errors
+    /// [`DeleteError`] where there is no such run, it is not over, or the disk refuses.
+    pub fn delete(&self, id: &str) -> Result<(), DeleteError> {
+        let refuse = |state: RunState| {
+            Err(DeleteError::NotOver {
+                id: id.to_owned(),
+                state,
+            })
+        };
+        if let Some(run) = self.run(id) {
+            let state = run.log.progress().state;
+            let settled = |kept: Kept| kept.is_settled();
+            if !state.is_over()
+                || !run
+                    .log
+                    .kept()
+                    .is_none_or(|kept| settled(kept.borrow().clone()))
+            {
+                return refuse(state);
+            }
+            self.forget(id);
+        } else {
+            match self.0.store.entry(id)? {
+                None => return Err(DeleteError::UnknownRun(id.to_owned())),
+                Some(entry) if !entry.state.is_over() => return refuse(entry.state),
+                Some(_) => {}
+            }
+        }
+        self.0.store.delete(&[id])?;
+        Ok(())
     }
 
     /// Ends a run before its script is done. One that is over stays as it is.
@@ -275,9 +365,13 @@ impl Manager {
     /// # Errors
     /// [`ActError::UnknownRun`].
     pub fn stop(&self, id: &str, reason: &str) -> Result<RunInfo, ActError> {
-        let run = self
-            .run(id)
-            .ok_or_else(|| ActError::UnknownRun(id.to_owned()))?;
+        let Some(run) = self.run(id) else {
+            let run = self.elsewhere(id)?;
+            return match run.state.is_over() {
+                true => Ok(run),
+                false => Err(ActError::Elsewhere(id.to_owned())),
+            };
+        };
         run.stop(reason);
         let mut state = lock(&self.0.state);
         if let Some(place) = state.queue.iter().position(|queued| queued == id) {
@@ -285,10 +379,17 @@ impl Manager {
             run.log.finish(RunState::Cancelled);
             lock(&run.pending).take();
             state.leave(&run);
+            state.forget_unrecorded();
             self.renumber(&state);
         }
         drop(state);
-        Ok(run.info())
+        Ok(run.log.info())
+    }
+
+    /// A run that is not in the memory of this process.
+    fn elsewhere(&self, id: &str) -> Result<RunInfo, ActError> {
+        self.info(id)?
+            .ok_or_else(|| ActError::UnknownRun(id.to_owned()))
     }
 
     /// Does something to a live run.
@@ -296,9 +397,13 @@ impl Manager {
     /// # Errors
     /// [`ActError`] where there is no such run, it is not at work, or it cannot do that.
     pub fn act(&self, id: &str, action: Action) -> Result<(), ActError> {
-        let run = self
-            .run(id)
-            .ok_or_else(|| ActError::UnknownRun(id.to_owned()))?;
+        let Some(run) = self.run(id) else {
+            let run = self.elsewhere(id)?;
+            return Err(match run.state.is_over() {
+                true => ActError::NotRunning(run.state),
+                false => ActError::Elsewhere(id.to_owned()),
+            });
+        };
         let controls = lock(&run.controls);
         match controls.as_ref() {
             Some(controls) => controls.act(action).map_err(ActError::Unsupported),
@@ -360,13 +465,15 @@ impl Manager {
                     );
                 }
                 lock(&run.controls).take();
-                let mut state = lock(&manager.0.state);
-                state.working -= 1;
-                state.leave(&run);
-                state.tasks.remove(&run.id);
-                if !state.shutting_down {
-                    manager.advance(&mut state);
+                {
+                    let mut state = lock(&manager.0.state);
+                    state.working -= 1;
+                    state.leave(&run);
+                    if !state.shutting_down {
+                        manager.advance(&mut state);
+                    }
                 }
+                manager.hand_over(&run).await;
             });
             state.tasks.insert(id, task);
         }
@@ -382,24 +489,123 @@ impl Manager {
         }
     }
 
-    fn forget_old(&self, state: &mut State) {
-        let mut excess = state.order.len().saturating_sub(self.0.config.retained);
-        let State { order, runs, .. } = state;
-        order.retain(|id| {
-            let over = runs
-                .get(id)
-                .is_none_or(|run| run.log.progress().state.is_over());
-            if excess > 0 && over {
-                excess -= 1;
-                runs.remove(id);
-                return false;
+    /// Leaves a run that is over to the store, once that has all of it.
+    async fn hand_over(&self, run: &Run) {
+        let kept = match run.log.kept() {
+            Some(mut kept) => kept
+                .wait_for(Kept::is_settled)
+                .await
+                .is_ok_and(|kept| kept.finished),
+            None => false,
+        };
+        run.log.release();
+        let mut state = lock(&self.0.state);
+        state.tasks.remove(&run.id);
+        if kept {
+            state.forget(&run.id);
+        } else {
+            state.forget_unrecorded();
+        }
+        drop(state);
+        self.0.run_ended.notify_one();
+    }
+
+    fn forget(&self, id: &str) {
+        lock(&self.0.state).forget(id);
+    }
+}
+
+/// Opens the recordings, and says how that went.
+fn open(data: Option<&Path>) -> Result<(Arc<dyn Store>, Check), StoreError> {
+    let check = |ok, found: &str, remedy: &str| Check {
+        name: RECORDING.to_owned(),
+        ok,
+        found: found.to_owned(),
+        remedy: remedy.to_owned(),
+    };
+    let Some(folder) = data else {
+        let check = check(true, "not wanted: runs are kept in memory", "");
+        return Ok((Arc::new(MemoryStore::default()), check));
+    };
+    match SqliteStore::open(folder) {
+        Ok(store) => Ok((
+            Arc::new(store),
+            check(true, "runs are recorded on disk", ""),
+        )),
+        Err(error) if error.is_unwritable() => {
+            eprintln!(
+                "linger: {error}. Runs are kept in memory, and are gone when this process ends; \
+                 --data DIR records them elsewhere"
+            );
+            // Who asks over the network is not told where the folder is.
+            let found = "the data folder cannot be written";
+            let remedy = "Runs are kept in memory, and are gone when the server ends: give it a \
+                          folder that it can write with --data DIR, or make room on its disk.";
+            Ok((
+                Arc::new(MemoryStore::default()),
+                check(false, found, remedy),
+            ))
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// Removes records that are not to be kept, for as long as the runs' owner is there.
+async fn remove_old(shared: Weak<Shared>, keep: Retention) {
+    while let Some(there) = shared.upgrade() {
+        let (store, run_ended) = (Arc::clone(&there.store), Arc::clone(&there.run_ended));
+        drop(there);
+        let removed = spawn_blocking(move || retain(&*store, keep, unix_millis())).await;
+        if let Ok(Err(error)) = removed {
+            eprintln!("linger: old recordings cannot be removed: {error}");
+        }
+        // Woken or not: it is time to look again.
+        let _ = timeout(RETENTION.0, run_ended.notified()).await;
+        sleep(RETENTION.1).await;
+    }
+}
+
+/// Tells the readers of a run that another process records what there is of it.
+async fn watch_elsewhere(store: Arc<dyn Store>, log: Weak<EventLog>) {
+    loop {
+        sleep(ELSEWHERE).await;
+        let Some(log) = log.upgrade() else { return };
+        let (store, id) = (Arc::clone(&store), Arc::clone(log.id()));
+        // A record that cannot be read now may be the next time; readers meet the error themselves.
+        if let Ok(Ok(Some(entry))) = spawn_blocking(move || store.entry(&id)).await {
+            log.catch_up(&entry);
+            if entry.state.is_over() {
+                return;
             }
-            true
-        });
+        }
     }
 }
 
 impl State {
+    fn forget(&mut self, id: &str) {
+        self.runs.remove(id);
+        self.order.retain(|known| known != id);
+    }
+
+    /// Bounds the memory that runs without a record take up: the oldest go first.
+    fn forget_unrecorded(&mut self) {
+        let over: Vec<String> = self
+            .order
+            .iter()
+            .filter(|id| {
+                self.runs
+                    .get(*id)
+                    .is_some_and(|run| run.log.progress().state.is_over())
+            })
+            .cloned()
+            .collect();
+        for id in over.iter().rev().skip(UNRECORDED) {
+            if !self.tasks.contains_key(id) {
+                self.forget(id);
+            }
+        }
+    }
+
     /// Gives back the run's place among its visitor's.
     fn leave(&mut self, run: &Run) {
         if let Some(mut place) = lock(&run.place).take() {
@@ -409,19 +615,6 @@ impl State {
 }
 
 impl Run {
-    fn info(&self) -> RunInfo {
-        let progress = self.log.progress();
-        RunInfo {
-            id: self.id.clone(),
-            experiment: self.experiment.clone(),
-            state: progress.state,
-            queue_position: progress.queue_position,
-            events: progress.next,
-            now_us: self.log.now_us(),
-            header: self.log.header(),
-        }
-    }
-
     fn stop(&self, reason: &str) {
         let mut stored = lock(&self.stop_reason);
         if stored.is_none() {

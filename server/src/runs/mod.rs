@@ -13,19 +13,18 @@ mod limits;
 mod log;
 mod manager;
 mod recorder;
-mod store;
+pub mod store;
 mod verdict;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 pub use self::{
     config::Config,
-    error::{ActError, StartError},
+    error::{ActError, DeleteError, StartError},
     limits::Visitor,
     log::{EventLog, Progress},
     manager::Manager,
-    recorder::Recorder,
-    store::StoreError,
+    recorder::{RecordLimits, Recorder},
 };
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

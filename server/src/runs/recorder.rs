@@ -24,6 +24,23 @@ const INTERVAL: Duration = Duration::from_millis(10);
 /// sorted before it.
 const HOLD_BACK_US: u64 = 5_000;
 
+/// How much a run may record.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RecordLimits {
+    /// How many events.
+    pub events: u64,
+    /// How many bytes of JSON.
+    pub bytes: u64,
+}
+
+impl RecordLimits {
+    /// As much as there is.
+    pub const NONE: Self = Self {
+        events: u64::MAX,
+        bytes: u64::MAX,
+    };
+}
+
 /// The task that turns a journal's reports into a log's events.
 pub struct Recorder {
     stop: DropGuard,
@@ -42,11 +59,12 @@ struct Desk {
 }
 
 impl Recorder {
-    /// Starts recording, within a tokio runtime. `over_limit` is cancelled when `event_limit` events were recorded.
+    /// Starts recording, within a tokio runtime. `over_limit` is cancelled when as many events or
+    /// bytes of them were recorded as may be, or the store does not keep up.
     pub fn start(
         journal: Arc<Journal>,
         log: Arc<EventLog>,
-        event_limit: u64,
+        most: RecordLimits,
         over_limit: CancellationToken,
     ) -> Self {
         let stop = CancellationToken::new();
@@ -69,7 +87,7 @@ impl Recorder {
                 }
                 let until_us = source.now_us().saturating_sub(HOLD_BACK_US);
                 desk.enter(source.take(), until_us);
-                if desk.next >= event_limit {
+                if desk.next >= most.events || desk.log.excess(most.bytes).is_some() {
                     over_limit.cancel();
                 }
             }

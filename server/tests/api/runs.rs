@@ -151,7 +151,7 @@ async fn a_stopped_run_keeps_its_events_and_gets_its_verdict() {
     let mut viewer = server.watch(&id, 0).await;
     let mut events = viewer.events(5).await;
     let reply = server
-        .send("DELETE", &format!("/api/runs/{id}"), &[], "")
+        .send("POST", &format!("/api/runs/{id}/stop"), &[], "")
         .await;
     assert_eq!(reply.status, StatusCode::OK);
     assert_eq!(reply.json()["id"], id.as_str());
@@ -164,7 +164,7 @@ async fn a_stopped_run_keeps_its_events_and_gets_its_verdict() {
     assert_eq!(server.state_at_the_end(&id).await, "cancelled");
     // Stopping it once more changes nothing.
     let reply = server
-        .send("DELETE", &format!("/api/runs/{id}"), &[], "")
+        .send("POST", &format!("/api/runs/{id}/stop"), &[], "")
         .await;
     assert_eq!(reply.json()["state"], "cancelled");
 }
@@ -194,7 +194,7 @@ async fn a_viewer_can_cut_the_path_of_a_live_run_and_heal_it() {
     }
     assert_eq!(told, [true, false]);
     server
-        .send("DELETE", &format!("/api/runs/{id}"), &[], "")
+        .send("POST", &format!("/api/runs/{id}/stop"), &[], "")
         .await;
 }
 
@@ -233,7 +233,7 @@ async fn runs_wait_for_their_turn_and_too_many_are_refused() {
         (RunState::Queued, 1, None)
     );
     server
-        .send("DELETE", &format!("/api/runs/{first}"), &[], "")
+        .send("POST", &format!("/api/runs/{first}/stop"), &[], "")
         .await;
     assert_eq!(place(&first).await.0, json!("cancelled"));
     let Some(StreamMessage::Alive {
@@ -246,7 +246,7 @@ async fn runs_wait_for_their_turn_and_too_many_are_refused() {
     };
     assert_eq!((state, queue_position), (RunState::Queued, 0));
     server
-        .send("DELETE", &format!("/api/runs/{working}"), &[], "")
+        .send("POST", &format!("/api/runs/{working}/stop"), &[], "")
         .await;
     let mut greeted_again = false;
     let end = loop {

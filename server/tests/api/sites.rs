@@ -29,6 +29,7 @@ async fn other_sites_can_neither_change_nor_watch_anything() {
     let own = format!("http://{}", server.address);
     let status = server.watch_as(&id, "origin", &own).await;
     assert_eq!(status, StatusCode::SWITCHING_PROTOCOLS);
-    let reply = server.send("DELETE", &run, &[("origin", &own)], "").await;
+    let stop = format!("{run}/stop");
+    let reply = server.send("POST", &stop, &[("origin", &own)], "").await;
     assert_eq!(reply.status, StatusCode::OK);
 }

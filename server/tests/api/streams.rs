@@ -64,7 +64,7 @@ async fn a_dead_viewer_is_dropped_and_holds_nobody_up() {
     let run = format!("/api/runs/{id}");
     assert_eq!(server.get(&run).await.json()["state"], "running");
     assert!(!living.is_finished());
-    server.send("DELETE", &run, &[], "").await;
+    server.send("POST", &format!("{run}/stop"), &[], "").await;
     let events = living.await.unwrap();
     assert!(is_verdict(events.last().unwrap()));
 }
@@ -84,7 +84,7 @@ async fn a_quiet_stream_says_that_it_lives() {
     assert!(clocks.is_sorted_by(|a, b| a < b), "{clocks:?}");
     viewer.close().await;
     server
-        .send("DELETE", &format!("/api/runs/{id}"), &[], "")
+        .send("POST", &format!("/api/runs/{id}/stop"), &[], "")
         .await;
 }
 

@@ -22,7 +22,7 @@ struct Server {
 impl Server {
     fn start() -> Self {
         let mut child = Command::new(env!("CARGO_BIN_EXE_linger"))
-            .args(["serve", "--listen", "127.0.0.1:0"])
+            .args(["serve", "--listen", "127.0.0.1:0", "--no-record"])
             .stdout(Stdio::piped())
             .spawn()
             .expect("linger starts");
@@ -197,7 +197,7 @@ fn a_run_holds_two_namespaces_and_devices_and_a_stopped_one_holds_none() {
         during.threads,
         ["host-client", "host-server", "sampler", "wire"]
     );
-    server.ask("DELETE", &format!("/api/runs/{run}"), "");
+    server.ask("POST", &format!("/api/runs/{run}/stop"), "");
     until("the run's hosts are gone", || server.holdings() == before);
 }
 

@@ -127,12 +127,18 @@ where
 }
 
 async fn watch(manager: &Manager, id: &str, mut meanwhile: impl FnMut(&Event)) -> Observed {
-    let log = manager.log(id).expect("a started run has a log");
+    let log = manager
+        .log(id)
+        .expect("recordings are read")
+        .expect("a started run has a log");
     let mut changes = log.subscribe();
     let mut events: Vec<Event> = Vec::new();
     loop {
         let progress = *changes.borrow_and_update();
-        for line in log.read(events.len() as u64, usize::MAX, usize::MAX) {
+        for line in log
+            .read(events.len() as u64, usize::MAX, usize::MAX)
+            .expect("events are read")
+        {
             let event = serde_json::from_str(&line).expect("a recorded event reads back");
             meanwhile(&event);
             events.push(event);

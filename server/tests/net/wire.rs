@@ -34,13 +34,18 @@ async fn runs_beside_each_other_do_not_meet() {
         })
         .collect();
     for id in &ids {
-        let log = manager.log(id).expect("a started run has a log");
+        let log = manager
+            .log(id)
+            .expect("recordings are read")
+            .expect("a started run has a log");
         let mut changes = log.subscribe();
         changes
             .wait_for(|progress| progress.state.is_over())
             .await
             .expect("the run ends");
-        let lines = log.read(0, usize::MAX, usize::MAX);
+        let lines = log
+            .read(0, usize::MAX, usize::MAX)
+            .expect("events are read");
         let last: linger_shared::event::Event =
             serde_json::from_str(lines.last().expect("events")).expect("an event");
         match last.fact {
@@ -79,7 +84,11 @@ async fn a_run_that_waits_for_its_turn_has_a_place_and_starts_when_there_is_room
         .expect("a queued run can be stopped");
     assert_eq!(cancelled.state, RunState::Cancelled);
     for id in [&first.id, &third.id] {
-        let mut changes = manager.log(id).expect("a log").subscribe();
+        let mut changes = manager
+            .log(id)
+            .expect("recordings are read")
+            .expect("a log")
+            .subscribe();
         let ended = changes
             .wait_for(|progress| progress.state.is_over())
             .await
@@ -98,14 +107,19 @@ async fn a_run_over_its_time_limit_is_ended_and_says_why() {
     let run = manager
         .start(&request("tcp-dead-peer", &[("idle", "2h")]), Visitor::LOCAL)
         .expect("the run starts");
-    let log = manager.log(&run.id).expect("a log");
+    let log = manager
+        .log(&run.id)
+        .expect("recordings are read")
+        .expect("a log");
     let mut changes = log.subscribe();
     let ended = *changes
         .wait_for(|progress| progress.state.is_over())
         .await
         .expect("the run ends");
     assert_eq!(ended.state, RunState::Cancelled);
-    let lines = log.read(0, usize::MAX, usize::MAX);
+    let lines = log
+        .read(0, usize::MAX, usize::MAX)
+        .expect("events are read");
     assert!(
         lines
             .iter()

@@ -97,7 +97,10 @@ pub(crate) fn info(state: RunState) -> RunInfo {
         state,
         queue_position: usize::from(state == RunState::Queued) * 2,
         events: 0,
+        bytes: 0,
         now_us: 0,
+        started_unix_ms: 0,
+        recorded: false,
         header: (state != RunState::Queued).then(header),
     }
 }
