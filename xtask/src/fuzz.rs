@@ -113,7 +113,7 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
             );
         }
     }
-    let programs = build(&root)?;
+    let programs = build()?;
     if options.only_build {
         println!("Built into {}", programs.display());
         return Ok(ExitCode::SUCCESS);
@@ -167,7 +167,7 @@ fn targets(folder: &Path) -> Result<Vec<String>> {
 }
 
 /// Builds all targets, and gives the folder that they are in.
-fn build(root: &Path) -> Result<PathBuf> {
+fn build() -> Result<PathBuf> {
     let host = host()?;
     let folder = settings::target_dir().join("fuzz");
     let mut command = cargo::command();

@@ -66,7 +66,7 @@ async fn requests_and_responses_are_named_from_their_bytes() {
     for line in [
         "client GET /1 HTTP/1.1",
         "client GET /2 HTTP/1.1",
-        "server HTTP/1.1 200 OK",
+        "server HTTP/1.1 200 OK + body 11 B",
     ] {
         assert!(
             packets.iter().any(|packet| packet == line),
