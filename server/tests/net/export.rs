@@ -118,11 +118,15 @@ struct Recorded {
 }
 
 async fn recorded(manager: &Manager, run: &RunInfo) -> Recorded {
-    let log = manager.log(&run.id).expect("a started run has a log");
+    let log = manager.log(&run.id).expect("the recordings are read");
+    let log = log.expect("a started run has a log");
     let mut changes = log.subscribe();
     let over = changes.wait_for(|progress| progress.state.is_over()).await;
     let state = over.expect("the log outlives its readers").state;
-    let lines = log.read(0, usize::MAX, usize::MAX);
+    let lines = log
+        .fetch(0, usize::MAX, usize::MAX)
+        .await
+        .expect("the events are read");
     let read = |line: &Arc<str>| serde_json::from_str(line).expect("an event reads back");
     let events: Vec<Event> = lines.iter().map(read).collect();
     assert_eq!(state, RunState::Finished, "{:?}", events.last());

@@ -10,7 +10,7 @@ use std::{
 use linger::{
     hosts::{Host, HostPlan},
     journal::Journal,
-    runs::{EventLog, Recorder},
+    runs::{EventLog, RecordLimits, Recorder},
     wire::{Joining, PacketLink, Port, Rules},
 };
 use linger_shared::{
@@ -89,7 +89,7 @@ impl Joined {
         let recorder = Recorder::start(
             Arc::clone(&journal),
             Arc::clone(&log),
-            u64::MAX,
+            RecordLimits::NONE,
             CancellationToken::new(),
         );
         let (mut hosts, mut ports) = (BTreeMap::new(), Vec::new());
@@ -172,6 +172,7 @@ impl Joined {
         let events: Vec<Event> = self
             .log
             .read(0, usize::MAX, usize::MAX)
+            .expect("events are in memory")
             .iter()
             .map(|line| serde_json::from_str(line).expect("a recorded event reads back"))
             .collect();

@@ -219,7 +219,8 @@ async fn nobody_reaches_the_inside_unasked() {
         |lab| {
             Box::pin(async move {
                 let listener = lab.client().listen(7654).await?;
-                let dialled = Connection::open(&lab.server(), listener.address(), None);
+                let server = lab.server();
+                let dialled = Connection::open(&server, listener.address(), None);
                 let within = Duration::from_millis(500);
                 assert!(tokio::time::timeout(within, dialled).await.is_err());
                 Ok(())
