@@ -115,12 +115,11 @@ pub fn links(
     Ok(links)
 }
 
-/// What a setting does to a direction. The error is what would be accepted, where the name is known.
-fn reading(
-    key: &str,
-    value: &str,
-    share: u64,
-) -> Result<Box<dyn Fn(&mut Conditions)>, Option<String>> {
+/// What a setting does to a direction.
+type Change = Box<dyn Fn(&mut Conditions)>;
+
+/// Reads a setting. The error is what would be accepted, where the name is known.
+fn reading(key: &str, value: &str, share: u64) -> Result<Change, Option<String>> {
     let (_, form) = KEYS.iter().find(|(known, _)| *known == key).ok_or(None)?;
     let expected = || Some((*form).to_owned());
     /// The longest delay that is accepted, in microseconds: ten minutes.

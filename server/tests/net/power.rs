@@ -121,7 +121,16 @@ async fn a_host_without_power_is_silent_and_what_reaches_it_is_lost() {
     .await;
     assert_eq!(run.state, RunState::Finished, "{:?}", run.events.last());
     assert_sound(&run);
-    assert_eq!(run.verdict().how, "timeout");
+    let verdict = run.verdict();
+    assert_eq!(
+        (verdict.ended_by.as_str(), verdict.how.as_str()),
+        ("server", "power")
+    );
+    let client = verdict
+        .sides
+        .iter()
+        .find(|side| side.host == HostName::Client);
+    assert_eq!(client.expect("the client's side").saw, "ETIMEDOUT");
     let lost = run
         .events
         .iter()

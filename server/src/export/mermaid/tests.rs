@@ -176,13 +176,7 @@ fn a_long_run_is_cut_and_says_how_much_is_missing() {
     let packets = (0..5_000).map(|id| (id, departed(id, "SYN")));
     let verdict = Fact::Verdict(Verdict {
         summary: "Nobody closed.".to_owned(),
-        ended_by: String::new(),
-        how: String::new(),
-        outcomes: BTreeMap::new(),
-        measurements: Vec::new(),
-        counts: BTreeMap::new(),
-        sides: Vec::new(),
-        endings: Vec::new(),
+        ..Verdict::default()
     });
     let diagram = drawn("Long", packets.chain([(6_000, verdict)]));
     assert_valid(&diagram);

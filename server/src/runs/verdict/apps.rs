@@ -1,6 +1,6 @@
 //! What applications tell of connections: what their calls and exchanges came to.
 
-use std::net::SocketAddr;
+use std::{collections::VecDeque, net::SocketAddr};
 
 use linger_shared::event::{Call, HostName, HttpExchange};
 
@@ -8,6 +8,9 @@ use super::{
     Witness,
     connection::{End, GaveUp, Unreachable, Weight},
 };
+
+/// How many calls are remembered whose connection is not known yet.
+const EARLY: usize = 64;
 
 /// What a read gives when the peer has closed its sending side.
 const END_OF_STREAM: &str = "end of stream";
@@ -21,6 +24,9 @@ impl Witness {
             ("connect", Some(to)) => self.connected(host, call, to),
             _ => self.register.find(host, call.local, call.remote),
         };
+        if number.is_none() {
+            self.remember(host, call, at_us);
+        }
         let icmp = self.icmp.get(&host).cloned();
         let Some(end) = number.and_then(|number| self.register.end_of(number, host)) else {
             return;
@@ -64,16 +70,49 @@ impl Witness {
         }
     }
 
+    /// Over a relay, an accepted connection is known by its address only once its host has sent
+    /// something on it; what was called on it before is looked at then.
+    fn remember(&mut self, host: HostName, call: &Call, at_us: u64) {
+        if self.early.len() == EARLY {
+            self.early.pop_front();
+        }
+        self.early.push_back((host, call.clone(), at_us));
+    }
+
+    /// Looks at what was called on a connection before it was known by this address on the host.
+    pub(super) fn recall(&mut self, host: HostName, opener: SocketAddr) {
+        let about = |(on, call, _): &(HostName, Call, u64)| {
+            *on == host && [call.local, call.remote].contains(&Some(opener))
+        };
+        let (now, later) = std::mem::take(&mut self.early).into_iter().partition(about);
+        self.early = later;
+        if let Some(served) = self.register.find(host, Some(opener), None) {
+            let mut serving = std::mem::take(&mut self.serving);
+            serving.retain(|(number, on, client)| {
+                let other = (*on, *client) != (host, opener);
+                if !other {
+                    self.register.pair(*number, served);
+                }
+                other
+            });
+            self.serving = serving;
+        }
+        let now: VecDeque<(HostName, Call, u64)> = now;
+        for (host, call, at_us) in now {
+            self.called(host, &call, at_us);
+        }
+    }
+
     /// The connection that a `connect()` was about. It has come back, or never does.
     fn connected(&mut self, host: HostName, call: &Call, to: SocketAddr) -> Option<u32> {
         let number = self.register.connected(host, to, call.local);
         // Over a relay nothing is known of where to, and an own address is enough.
         let number = number.or_else(|| self.register.find(host, call.local, None))?;
-        let served = call
-            .on_behalf_of
-            .and_then(|client| self.register.find(host, None, Some(client)));
-        if let (Some(served), Some(connection)) = (served, self.register.get_mut(number)) {
-            connection.serves = Some(served).filter(|served| *served != number);
+        if let Some(client) = call.on_behalf_of {
+            match self.register.find(host, None, Some(client)) {
+                Some(served) => self.register.pair(number, served),
+                None => self.serving.push((number, host, client)),
+            }
         }
         Some(number)
     }

@@ -20,10 +20,13 @@ mod tests;
 mod whole;
 mod wire;
 
-use std::collections::{BTreeMap, HashMap};
+use std::{
+    collections::{BTreeMap, HashMap, VecDeque},
+    net::SocketAddr,
+};
 
 use linger_shared::event::{
-    Ending, Event, Fact, HostName, Observer, ProcessState, TcpState, Verdict,
+    Call, Ending, Event, Fact, HostName, Observer, ProcessState, TcpState, Verdict,
 };
 
 use self::{
@@ -48,6 +51,11 @@ pub(super) struct Witness {
     tally: Tally,
     /// ICMP messages that rules made, by who gets them: when, and the rule.
     icmp: BTreeMap<HostName, (u64, String)>,
+    /// Calls on connections that are not known yet, the latest ones: who called what, when.
+    early: VecDeque<(HostName, Call, u64)>,
+    /// Connections on behalf of one that is not known yet: their number, and host and address by
+    /// which the other will be.
+    serving: Vec<(u32, HostName, SocketAddr)>,
     stopped: Option<String>,
 }
 
@@ -86,11 +94,14 @@ impl Witness {
                     end.learns(Weight::Error, format!("TLS: {error}"), at_us);
                 }
             }
-            (Fact::Flow { inside, mapped, .. }, _) => {
-                if let Some(mapped) = mapped {
-                    self.register.map(*inside, *mapped);
-                }
-            }
+            (
+                Fact::Flow {
+                    inside,
+                    mapped: Some(mapped),
+                    ..
+                },
+                _,
+            ) => self.register.map(*inside, *mapped),
             (
                 Fact::Process { program, state, .. },
                 Observer::App(host) | Observer::Kernel(host),

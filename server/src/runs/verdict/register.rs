@@ -119,6 +119,15 @@ impl Register {
         }
     }
 
+    /// A connection is on behalf of another, which a proxy has accepted.
+    pub(super) fn pair(&mut self, number: u32, served: u32) {
+        if number != served
+            && let Some(connection) = self.connections.get_mut(&number)
+        {
+            connection.serves = Some(served);
+        }
+    }
+
     /// Every connection, in the order in which they were opened.
     pub(super) fn all(&self) -> impl Iterator<Item = &Connection> {
         self.connections.values()

@@ -169,6 +169,7 @@ impl Witness {
         };
         if let Some(opener) = chunk.opener {
             self.register.opener(chunk.from, opener, number);
+            self.recall(chunk.from, opener);
         }
         let flight = Flight {
             connection: number,

@@ -447,7 +447,7 @@ impl Link {
                 place,
             } => self.dropped(id, &rule, &reason, place),
             Ending::SetOut { answer, because_of } => {
-                self.inject(due, answer, because_of, flights);
+                self.inject(answer, because_of, flights);
             }
             Ending::Alarm => {
                 if self.alarm == Some(due) {
@@ -466,13 +466,7 @@ impl Link {
     }
 
     /// Sends a packet of the wire's own.
-    fn inject(
-        &mut self,
-        due: Instant,
-        answer: Answer,
-        because_of: Option<u64>,
-        flights: &mut Flights,
-    ) {
+    fn inject(&mut self, answer: Answer, because_of: Option<u64>, flights: &mut Flights) {
         let rest = self.rest_of_the_way(&answer);
         let Answer {
             from,
@@ -504,7 +498,7 @@ impl Link {
         match self.direction(from, to) {
             Some(index) => {
                 let arriving = form.unwrap_or(bytes);
-                self.fly(id, index, arriving, now, due + rest, flights);
+                self.fly(id, index, arriving, now, now + rest, flights);
             }
             None => self.dropped(id, "route", "no route", place),
         }

@@ -28,9 +28,9 @@ impl Lines<'_> {
     fn line(&mut self, class: &str, x: f64, height: f64, text: &str) {
         self.y += height;
         // Writing to a String cannot fail.
-        let _ = write!(
+        let _ = writeln!(
             self.out,
-            "<text class=\"{class}\" x=\"{}\" y=\"{}\">{}</text>\n",
+            "<text class=\"{class}\" x=\"{}\" y=\"{}\">{}</text>",
             px(x),
             px(self.y),
             escape(text)
@@ -116,10 +116,10 @@ fn outcome(model: &Model, measure: &SansMeasure, lines: &mut Lines<'_>) {
         }
     }
     let class = if failed { "verdict failed" } else { "verdict" };
-    let _ = write!(
+    let _ = writeln!(
         lines.out,
         "<g class=\"{class}\"><rect class=\"bar\" x=\"{}\" y=\"{}\" width=\"4\" height=\"{}\" \
-         rx=\"2\"/></g>\n",
+         rx=\"2\"/></g>",
         px(MARGIN),
         px(begin + 5.0),
         px(lines.y - begin)

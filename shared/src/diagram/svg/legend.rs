@@ -47,9 +47,9 @@ const SAMPLE: f64 = 44.0;
 pub(super) fn legend(measure: &SansMeasure, top: f64, out: &mut String) -> f64 {
     let column = (WIDTH - 2.0 * MARGIN) / COLUMNS as f64;
     // Writing to a String cannot fail.
-    let _ = write!(
+    let _ = writeln!(
         out,
-        "<g class=\"legend\">\n<line class=\"edge\" x1=\"{0}\" x2=\"{1}\" y1=\"{2}\" y2=\"{2}\"/>\n",
+        "<g class=\"legend\">\n<line class=\"edge\" x1=\"{0}\" x2=\"{1}\" y1=\"{2}\" y2=\"{2}\"/>",
         px(MARGIN),
         px(WIDTH - MARGIN),
         px(top)
@@ -64,10 +64,10 @@ pub(super) fn legend(measure: &SansMeasure, top: f64, out: &mut String) -> f64 {
             _ => "head",
         };
         let level = px(y);
-        let _ = write!(
+        let _ = writeln!(
             out,
             "<g class=\"{}\"><line x1=\"{}\" y1=\"{level}\" x2=\"{}\" y2=\"{level}\"/>\
-             <path class=\"{kind}\" d=\"{}\"/></g><text x=\"{}\" y=\"{}\">{}</text>\n",
+             <path class=\"{kind}\" d=\"{}\"/></g><text x=\"{}\" y=\"{}\">{}</text>",
             entry.class,
             px(from.x),
             px(to.x),
@@ -85,9 +85,9 @@ pub(super) fn legend(measure: &SansMeasure, top: f64, out: &mut String) -> f64 {
     ];
     let mut y = top + 24.0 + 24.0 * (ENTRIES.len() / COLUMNS) as f64 + 4.0;
     for note in notes {
-        let _ = write!(
+        let _ = writeln!(
             out,
-            "<text class=\"small\" x=\"{}\" y=\"{}\">{}</text>\n",
+            "<text class=\"small\" x=\"{}\" y=\"{}\">{}</text>",
             px(MARGIN),
             px(y),
             escape(note)

@@ -87,9 +87,9 @@ pub fn document(model: &Model) -> String {
     let mut y = MARGIN;
     y += head::head(model, &omissions, &measure, y, &mut body);
     y += lanes(&scene, y, &mut body);
-    let _ = write!(
+    let _ = writeln!(
         body,
-        "<g transform=\"translate({} {})\">{}</g>\n",
+        "<g transform=\"translate({} {})\">{}</g>",
         px(MARGIN),
         px(y),
         drawing(&scene)
@@ -152,19 +152,19 @@ fn summary(model: &Model) -> String {
 fn lanes(scene: &super::scene::Scene, y: f64, out: &mut String) -> f64 {
     for lane in &scene.lanes {
         let x = px(lane.x + MARGIN);
-        let _ = write!(
+        let _ = writeln!(
             out,
             "<text class=\"lane\" x=\"{x}\" y=\"{}\">{}</text>\
-             <text class=\"address\" x=\"{x}\" y=\"{}\">{}</text>\n",
+             <text class=\"address\" x=\"{x}\" y=\"{}\">{}</text>",
             px(y + 18.0),
             escape(&lane.title),
             px(y + 33.0),
             escape(&lane.address)
         );
     }
-    let _ = write!(
+    let _ = writeln!(
         out,
-        "<line class=\"edge\" x1=\"{0}\" x2=\"{1}\" y1=\"{2}\" y2=\"{2}\"/>\n",
+        "<line class=\"edge\" x1=\"{0}\" x2=\"{1}\" y1=\"{2}\" y2=\"{2}\"/>",
         px(MARGIN),
         px(WIDTH - MARGIN),
         px(y + LANES)

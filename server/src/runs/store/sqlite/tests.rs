@@ -439,7 +439,7 @@ fn a_full_disk_breaks_records_and_what_was_kept_stays() {
         )
         .unwrap();
     let owner = Owner::new(&folder).unwrap();
-    let writer = Writer::start(connection, path.clone(), owner.name().to_owned()).unwrap();
+    let writer = Writer::start(connection, path, owner.name().to_owned()).unwrap();
     let told = watch::Sender::new(Kept::default());
     let mut kept = told.subscribe();
     writer.order(Order::Create {

@@ -63,7 +63,7 @@ fn any_part_of_a_run_in_any_order_has_one_verdict() {
         let keep = random.below(events.len() + 1);
         for place in (1..events.len()).rev() {
             // Some shuffles are wild, and some only leave things out.
-            if keep % 2 == 0 {
+            if keep.is_multiple_of(2) {
                 events.swap(place, random.below(place + 1));
             }
         }
