@@ -8,6 +8,7 @@ mod conditions;
 mod dead_peer;
 mod exec;
 mod export;
+mod hosts;
 mod joined;
 mod leaks;
 mod lifecycle;

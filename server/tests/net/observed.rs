@@ -8,13 +8,14 @@ use linger::{
     runs::{Config, Manager, Visitor},
 };
 use linger_shared::{
-    event::{Event, Fact, HostName, Mode, Observer, Packet, TcpState, Verdict},
+    event::{Event, Fact, Header, HostName, Mode, Observer, Packet, TcpState, Verdict},
     experiment::{Descriptor, Params, Value},
     protocol::{RunRequest, RunState},
 };
 
 /// Everything that a run recorded.
 pub(crate) struct Observed {
+    pub(crate) header: Header,
     pub(crate) events: Vec<Event>,
     pub(crate) state: RunState,
 }
@@ -145,6 +146,7 @@ async fn watch(manager: &Manager, id: &str, mut meanwhile: impl FnMut(&Event)) -
         }
         if progress.state.is_over() && events.len() as u64 == progress.next {
             return Observed {
+                header: log.header().expect("a run that began has a header"),
                 events,
                 state: progress.state,
             };
