@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use linger::{api::Pace, runs::Config};
 use linger_shared::protocol::{RunState, StreamMessage};
+use socket2::SockRef;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpSocket, TcpStream},
@@ -181,6 +182,12 @@ async fn viewers_that_stall_delay_neither_the_run_nor_its_record() {
     assert!(is_verdict(seen.last().unwrap()));
     // Those that stall are dropped; what they did take is the beginning of the same.
     for mut stream in stalled {
+        // The server's kernel still has the rest. Through a small window it comes in crumbs, as
+        // its persist timer allows: 200 ms for the first, and twice as long for each (RFC 9293,
+        // section 3.8.6.1).
+        SockRef::from(&stream)
+            .set_recv_buffer_size(1 << 20)
+            .unwrap();
         let mut heard = Vec::new();
         let closed = timeout(PATIENCE, stream.read_to_end(&mut heard));
         let _ = closed.await.expect("a stalled viewer is still served");

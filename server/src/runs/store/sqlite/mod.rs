@@ -8,6 +8,7 @@
 mod checkpoint;
 mod owner;
 mod pack;
+mod readers;
 mod recover;
 mod schema;
 mod writer;
@@ -27,12 +28,10 @@ use self::{
     checkpoint::Checkpoints,
     owner::Owner,
     pack::unpack,
+    readers::Readers,
     writer::{Order, Writer},
 };
 use super::{Batch, Bounds, End, Entry, Kept, NewRun, Store, StoreError};
-
-/// How many connections wait for readers.
-const READERS: usize = 4;
 
 /// How many packs of a record are removed in one transaction, and pages given back in another: the
 /// writer waits for it.
@@ -49,7 +48,9 @@ pub struct SqliteStore {
     writer: Writer,
     _checkpoints: Checkpoints,
     owner: Owner,
-    readers: Mutex<Vec<Connection>>,
+    readers: Readers,
+    /// Held while records are removed: one at a time is enough, each with a connection of its own.
+    removing: Mutex<()>,
     recording: Mutex<HashMap<Arc<str>, watch::Receiver<Kept>>>,
 }
 
@@ -92,12 +93,13 @@ impl SqliteStore {
         let writer = Writer::start(connection, path.clone(), owner.name().to_owned())
             .map_err(fail("start the thread that writes to"))?;
         Ok(Self {
+            readers: Readers::new(path.clone()),
             path,
             data: data.to_owned(),
             writer,
             _checkpoints: checkpoints,
             owner,
-            readers: Mutex::default(),
+            removing: Mutex::default(),
             recording: Mutex::default(),
         })
     }
@@ -116,24 +118,6 @@ impl SqliteStore {
     /// The database's file.
     pub fn path(&self) -> &Path {
         &self.path
-    }
-
-    /// Lends a reading connection.
-    fn reading<T>(
-        &self,
-        read: impl FnOnce(&Connection) -> Result<T, StoreError>,
-    ) -> Result<T, StoreError> {
-        let waiting = lock(&self.readers).pop();
-        let connection = match waiting {
-            Some(connection) => connection,
-            None => schema::open_to_read(&self.path)?,
-        };
-        let result = read(&connection);
-        let mut readers = lock(&self.readers);
-        if readers.len() < READERS {
-            readers.push(connection);
-        }
-        result
     }
 
     fn failed(&self, operation: &'static str) -> impl Fn(rusqlite::Error) -> StoreError {
@@ -163,7 +147,7 @@ impl SqliteStore {
     ) -> Result<Vec<Entry>, StoreError> {
         let fail = self.failed("read");
         let read = || {
-            self.reading(|connection| {
+            self.readers.lend(|connection| {
                 let mut rows = connection
                     .prepare_cached(&format!("{ENTRY} {condition}"))
                     .map_err(&fail)?;
@@ -245,7 +229,7 @@ impl Store for SqliteStore {
 
     fn read(&self, run: &str, from: u64, most: Bounds) -> Result<Vec<Arc<str>>, StoreError> {
         let fail = self.failed("read");
-        self.reading(|connection| {
+        self.readers.lend(|connection| {
             let number = self
                 .number(connection, run)?
                 .ok_or_else(|| StoreError::Gone(run.to_owned()))?;
@@ -293,7 +277,7 @@ impl Store for SqliteStore {
     }
 
     fn header(&self, run: &str) -> Result<Option<Header>, StoreError> {
-        let json: Option<String> = self.reading(|connection| {
+        let json: Option<String> = self.readers.lend(|connection| {
             connection
                 .prepare_cached(
                     "SELECT json FROM header WHERE run = (SELECT number FROM run WHERE id = ?1)",
@@ -317,6 +301,7 @@ impl Store for SqliteStore {
 
     fn delete(&self, runs: &[&str]) -> Result<usize, StoreError> {
         let fail = self.failed("delete from");
+        let _alone = lock(&self.removing);
         let connection = schema::open(&self.path)?;
         let mut deleted = 0;
         for run in runs {

@@ -315,6 +315,33 @@ fn a_run_whose_process_is_gone_is_found_by_those_that_are_there() {
     assert_eq!(all(&second, "r").len(), 4);
 }
 
+#[cfg(target_os = "linux")]
+#[test]
+fn a_crowd_of_readers_holds_no_crowd_of_files() {
+    let folder = Scratch::new();
+    let store = SqliteStore::open(&folder).unwrap();
+    let mut kept = create(&store, "r");
+    append(&store, "r", 0..1_000);
+    until(&mut kept, |kept| kept.next == 1_000);
+    // Other tests have files of their own open meanwhile.
+    let files = || {
+        fs::read_dir("/proc/self/fd")
+            .unwrap()
+            .filter_map(|entry| fs::read_link(entry.unwrap().path()).ok())
+            .filter(|file| file.starts_with(&*folder))
+            .count()
+    };
+    let before = files();
+    std::thread::scope(|scope| {
+        for _ in 0..64 {
+            scope.spawn(|| assert_eq!(all(&store, "r").len(), 1_000));
+        }
+    });
+    // The database and its log for each; the log's index is shared.
+    let after = files();
+    assert!(after <= before + 2 * readers::MOST, "{before} then {after}");
+}
+
 #[test]
 fn deleting_gives_back_space() {
     let folder = Scratch::new();
