@@ -29,6 +29,20 @@ impl<S: Send + Sync> FromRequestParts<S> for RunId {
     }
 }
 
+/// The `{id}` and the `{format}` of the path.
+pub(super) struct RunAndFormat(pub(super) String, pub(super) String);
+
+impl<S: Send + Sync> FromRequestParts<S> for RunAndFormat {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
+        let Path((id, format)) = Path::<(String, String)>::from_request_parts(parts, state)
+            .await
+            .map_err(|rejection| ApiError::MalformedUrl(rejection.body_text()))?;
+        Ok(Self(id, format))
+    }
+}
+
 /// The query, as a struct that names what it knows.
 pub(super) struct QueryOf<T>(pub(super) T);
 

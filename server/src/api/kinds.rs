@@ -66,6 +66,8 @@ kinds! {
         "The server has nothing at this address. /api/openapi.json describes what there is.";
     UnknownExperiment: NOT_FOUND, "unknown-experiment", "No such experiment",
         "No experiment has this id. The detail names the nearest one; /api/experiments lists all.";
+    UnknownFormat: NOT_FOUND, "unknown-format", "No such format",
+        "Runs are not exported in this format. The detail names those that there are.";
     UnknownRun: NOT_FOUND, "unknown-run", "No such run",
         "The server has no run of this id. It may have been deleted, or forgotten to make room for newer ones.";
     MethodNotAllowed: METHOD_NOT_ALLOWED, "method-not-allowed", "The method is not allowed",
@@ -80,6 +82,10 @@ kinds! {
         "The action is known, but not for this run. The detail says why.";
     RunElsewhere: CONFLICT, "run-elsewhere", "Another process runs it",
         "The run is at work in another process of this machine that records into the same folder, and only that can act on it.";
+    NotBegun: CONFLICT, "not-begun", "The run has not begun",
+        "The run waits for its turn, or was stopped before its turn came, so there is nothing of it yet.";
+    NoPackets: CONFLICT, "no-packets", "The run has no packets",
+        "The run went over the loopback relay, which carries byte streams, so that there is nothing for a capture. The other formats tell what there is.";
     NotOver: CONFLICT, "not-over", "The run is not over",
         "Only a run that is over and recorded can be removed. Stop it first.";
     LengthRequired: LENGTH_REQUIRED, "length-required", "The body has no declared length",

@@ -35,7 +35,7 @@ pub struct Limits {
     pub connections: usize,
     /// Connections that one address may have open at once.
     pub connections_per_address: usize,
-    /// Event streams that one address may have open at once.
+    /// Event streams that one address may have open at once; an export on its way is one.
     pub streams_per_address: usize,
     /// Requests of one address.
     pub requests: Rate,

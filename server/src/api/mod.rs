@@ -13,6 +13,7 @@ pub mod assets;
 mod bucket;
 mod catalogue;
 mod door;
+mod export;
 mod extract;
 mod gate;
 mod guard;
@@ -111,6 +112,7 @@ struct Shared {
     /// How long a body may take.
     body_time: Duration,
     visitors: Arc<Visitors>,
+    desk: export::Desk,
     /// Held by every open WebSocket: when all are dropped, all have ended.
     open: mpsc::Sender<()>,
 }
@@ -132,6 +134,7 @@ pub async fn serve(
         pace: settings.pace,
         body_time: settings.limits.body_time,
         visitors: Arc::clone(&visitors),
+        desk: export::Desk::default(),
         open,
     };
     let gate = Gate::new(
@@ -189,6 +192,7 @@ fn described() -> OpenApiRouter<Shared> {
         .routes(routes!(runs::stop))
         .routes(routes!(runs::act))
         .routes(routes!(runs::events))
+        .routes(routes!(export::export))
 }
 
 async fn nothing_there(uri: Uri, headers: HeaderMap) -> Response {

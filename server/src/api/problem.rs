@@ -14,7 +14,10 @@ use linger_shared::protocol::Problem;
 use thiserror::Error;
 
 use super::kinds::Kind;
-use crate::runs::{ActError, DeleteError, StartError, store::StoreError};
+use crate::{
+    export::{ExportError, Format},
+    runs::{ActError, DeleteError, StartError, store::StoreError},
+};
 
 /// The media type of an error.
 pub const MEDIA_TYPE: &str = "application/problem+json";
@@ -37,6 +40,18 @@ pub enum ApiError {
     /// The recordings cannot be read.
     #[error("the recordings cannot be read; the server's own output says why")]
     Store(StoreError),
+    /// The run cannot be written in the format.
+    #[error(transparent)]
+    Export(#[from] ExportError),
+    /// There is no such format.
+    #[error("there is no format `{format}`; runs are exported as {}", formats())]
+    UnknownFormat {
+        /// What was asked for.
+        format: String,
+    },
+    /// Nothing of the run is there yet.
+    #[error("the run `{0}` has not begun, so there is nothing to export")]
+    NotBegun(String),
     /// No resource has that path.
     #[error("there is nothing at {0}; /api/openapi.json describes what there is")]
     NotFound(String),
@@ -153,6 +168,10 @@ pub enum ApiError {
     Nowhere,
 }
 
+fn formats() -> String {
+    Format::ALL.map(Format::name).join(", ")
+}
+
 fn seconds(time: &Duration) -> String {
     match whole_seconds(*time) {
         1 => "1 second".to_owned(),
@@ -198,6 +217,13 @@ impl ApiError {
                 DeleteError::Store(_) => Kind::Recordings,
             },
             Self::Store(_) => Kind::Recordings,
+            Self::Export(error) => match error {
+                ExportError::NoPackets { .. } => Kind::NoPackets,
+                ExportError::Damaged { .. } => Kind::Recordings,
+                ExportError::Output(_) => Kind::Internal,
+            },
+            Self::UnknownFormat { .. } => Kind::UnknownFormat,
+            Self::NotBegun(_) => Kind::NotBegun,
             Self::NotFound(_) => Kind::NotFound,
             Self::MethodNotAllowed { .. } => Kind::MethodNotAllowed,
             Self::MalformedUrl(_) => Kind::MalformedUrl,

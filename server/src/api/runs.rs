@@ -88,7 +88,7 @@ pub(super) async fn list(
 }
 
 /// Looks something up where the answer may have to come from the disk.
-async fn reading<T: Send + 'static, E: Send + 'static>(
+pub(super) async fn reading<T: Send + 'static, E: Send + 'static>(
     look: impl FnOnce() -> Result<T, E> + Send + 'static,
 ) -> Result<T, E> {
     spawn_blocking(look)

@@ -71,6 +71,11 @@ impl Format {
         }
     }
 
+    /// Whether nothing of it can be written before the whole run is known.
+    pub const fn is_written_at_the_end(self) -> bool {
+        matches!(self, Self::Svg | Self::Mermaid)
+    }
+
     /// The media type, as `Content-Type` says it.
     pub const fn media_type(self) -> &'static str {
         match self {

@@ -93,6 +93,7 @@ async fn the_openapi_document_describes_the_routes_that_there_are() {
             "get /api/runs",
             "get /api/runs/{id}",
             "get /api/runs/{id}/events",
+            "get /api/runs/{id}/export/{format}",
             "post /api/runs",
             "post /api/runs/{id}/actions",
             "post /api/runs/{id}/stop",
@@ -105,7 +106,7 @@ async fn the_openapi_document_describes_the_routes_that_there_are() {
             true => json!({"action": "heal"}).to_string(),
             false => "{}".to_owned(),
         };
-        let path = path.replace("{id}", "none");
+        let path = path.replace("{id}", "none").replace("{format}", "jsonl");
         let reply = server
             .send(&method.to_uppercase(), &path, &[JSON], &body)
             .await;

@@ -48,6 +48,7 @@ async fn nothing_but_the_join_page_is_there_without_the_code() {
         "/api/experiments",
         "/api/openapi.json",
         "/api/runs/x/events",
+        "/api/runs/x/export/jsonl",
         "/problems",
         "/nothing",
     ] {

@@ -7,6 +7,7 @@ mod catalogue;
 #[cfg(target_os = "linux")]
 mod crowd;
 mod errors;
+mod export;
 mod hostile;
 mod join;
 mod limits;

@@ -137,10 +137,12 @@ impl Server {
         let body = timeout(PATIENCE, body.collect()).await.unwrap().unwrap();
         drop(sender);
         connection.await.unwrap().unwrap();
+        let bytes = body.to_bytes();
         Reply {
             status: parts.status,
             headers: parts.headers,
-            body: String::from_utf8(body.to_bytes().to_vec()).unwrap(),
+            body: String::from_utf8_lossy(&bytes).into_owned(),
+            bytes,
         }
     }
 
@@ -223,7 +225,10 @@ impl Server {
 pub(crate) struct Reply {
     pub(crate) status: StatusCode,
     pub(crate) headers: hyper::HeaderMap,
+    /// The body as text.
     pub(crate) body: String,
+    /// The body as it came.
+    pub(crate) bytes: Bytes,
 }
 
 impl Reply {
