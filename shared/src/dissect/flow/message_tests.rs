@@ -115,6 +115,23 @@ fn messages_wait_for_a_segment_that_comes_late() {
 }
 
 #[test]
+fn an_acknowledgment_of_what_was_never_sent_gives_no_byte_up() {
+    let talk = http1_talk();
+    let request = &talk[0].1;
+    let (first, second) = request.split_at(10);
+    for wild in [1, 5_000, 1 << 30] {
+        let mut tracker = open();
+        let sent = 1 + request.len() as u32;
+        let bogus = Segment::new(ISN[1].wrapping_add(1), ISN[0].wrapping_add(sent + wild));
+        tracker.observe(&bogus.back().packet());
+        let early = tracker.observe(&segment(0, first.len(), second).packet());
+        assert_eq!(early.messages, []);
+        let late = tracker.observe(&segment(0, 0, first).packet());
+        assert_eq!(late.summary, "GET /1 HTTP/1.1");
+    }
+}
+
+#[test]
 fn a_probe_with_a_byte_in_it_does_not_disturb_the_stream() {
     let mut tracker = open();
     tracker.observe(&segment(0, 0, b"GET / HTTP/1.1\r\n\r\n").packet());

@@ -18,7 +18,7 @@ use super::{
     Message,
     ip::Ip,
     ipv4,
-    stream::{Conversation, Part, compose},
+    stream::{Conversation, Found, Part, compose},
     summary,
     tcp::{Flags, Tcp, TcpOption},
 };
@@ -32,6 +32,10 @@ const MAX_CONNECTIONS: usize = 32_768;
 /// the streams that were silent the longest are let go, until half of it is left.
 const MAX_HELD: usize = 64 << 20;
 
+/// Messages of one packet that are told one by one; those behind them are told together. A packet
+/// of 1,500 bytes cannot carry as many.
+const MOST_MESSAGES: usize = 1_024;
+
 /// What the tracker makes of one packet.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Observed {
@@ -39,7 +43,8 @@ pub struct Observed {
     pub tcp: Option<TcpInfo>,
     /// One line on what the bytes are, such as `SYN` or `GET /1 HTTP/1.1`.
     pub summary: String,
-    /// The messages of applications that this packet completed, in order.
+    /// The messages of applications that this packet completed, in order. Of more than 1,024 the
+    /// last stands for all that are left.
     pub messages: Vec<Message>,
 }
 
@@ -125,6 +130,9 @@ impl FlowTracker {
         if let Some(ack) = segment.ack {
             receiver.learn_from_ack(ack);
         }
+        // What was never sent is not acknowledged, whatever a segment says (RFC 9293, section
+        // 3.10.7.4).
+        let ack = segment.ack.filter(|ack| receiver.has_sent(*ack));
         let role = sender.role(receiver, &segment);
         sender.sent(&segment, role);
         receiver.heard(&segment, role);
@@ -135,7 +143,13 @@ impl FlowTracker {
         let found = match role {
             // The byte that a probe may carry is none of the stream's.
             Role::KeepAliveProbe { .. } => Vec::new(),
-            _ => connection.conversation.segment(side, packet.part()),
+            _ => {
+                let part = Part {
+                    ack,
+                    ..packet.part()
+                };
+                connection.conversation.segment(side, part)
+            }
         };
         let begin = match begin {
             // The segment may have been its stream's first.
@@ -151,10 +165,7 @@ impl FlowTracker {
         Observed {
             tcp: Some(info),
             summary,
-            messages: found
-                .into_iter()
-                .map(|found| found.message(begin, length))
-                .collect(),
+            messages: messages(found, begin, length),
         }
     }
 
@@ -193,6 +204,17 @@ impl FlowTracker {
     pub(super) const fn held(&self) -> usize {
         self.held
     }
+}
+
+/// The messages of a packet whose payload is that part of its stream.
+fn messages(mut found: Vec<Found>, begin: u64, length: u32) -> Vec<Message> {
+    let rest = found.get(MOST_MESSAGES..).and_then(Found::all_of);
+    found.truncate(MOST_MESSAGES);
+    found.extend(rest);
+    found
+        .into_iter()
+        .map(|found| found.message(begin, length))
+        .collect()
 }
 
 fn no_tcp(summary: String) -> Observed {
@@ -250,6 +272,7 @@ impl<'a> Packet<'a> {
         }
     }
 
+    /// What streams need of it, but for what it acknowledges.
     fn part(&self) -> Part<'a> {
         let flags = self.tcp.flags;
         let whole = self.tcp.payload.len() == self.payload as usize;
@@ -262,7 +285,7 @@ impl<'a> Packet<'a> {
                 true => &[],
                 false => self.tcp.payload,
             },
-            ack: flags.has(Flags::ACK).then_some(self.tcp.ack),
+            ack: None,
         }
     }
 }

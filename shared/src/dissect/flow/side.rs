@@ -143,6 +143,11 @@ impl Side {
         }
     }
 
+    /// Whether everything before that number was sent.
+    pub(super) fn has_sent(&self, number: u32) -> bool {
+        !before(self.next, number)
+    }
+
     /// What a segment is that this side sends; counts it.
     pub(super) fn role(&mut self, receiver: &Self, segment: &Segment) -> Role {
         if segment.rst {
@@ -247,7 +252,7 @@ impl Side {
     pub(super) fn heard(&mut self, segment: &Segment, role: Role) {
         if let Some(ack) = segment.ack {
             let advances = self.acked.is_none_or(|acked| before(acked, ack));
-            if advances && !before(self.next, ack) {
+            if advances && self.has_sent(ack) {
                 self.acked = Some(ack);
             }
         }

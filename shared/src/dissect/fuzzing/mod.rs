@@ -217,6 +217,7 @@ fn hpack(bytes: &[u8]) {
         check_stopped(stopped, block);
         assert!(fields.len() <= 256);
         assert!(decoder.size() <= 65_536);
+        assert!(decoder.held() <= 4 * decoder.size());
         rest = later;
     }
 }

@@ -42,6 +42,7 @@ pub(super) fn flow(input: &[u8]) {
 
 fn check(observed: &Observed, packet: &[u8]) {
     assert!(!observed.summary.is_empty() && observed.summary.len() < 2_000);
+    assert!(observed.messages.len() <= 1_025);
     for message in &observed.messages {
         let payload = observed.tcp.as_ref().map_or(0, |tcp| tcp.payload);
         assert!(message.from <= message.to && message.to <= payload);

@@ -120,8 +120,6 @@ impl<'a> Head<'a> {
                 // A continuation (RFC 9112, section 5.2) belongs to the field before it.
                 if let Some(last) = self.fields.last_mut() {
                     last.range.end = range.end;
-                    let whole = bytes.get(last.range.clone()).unwrap_or_default();
-                    last.value = value(whole, last.name.len());
                 }
                 continue;
             }
@@ -133,13 +131,19 @@ impl<'a> Head<'a> {
             if self.fields.len() == MOST_FIELDS {
                 let stopped = Stopped::invalid(range.start, "more header fields than are kept");
                 self.stopped = self.stopped.or(Some(stopped));
-                return;
+                break;
             }
             self.fields.push(HeaderField {
                 name: &line[..colon],
-                value: value(line, colon),
+                value: &[],
                 range,
             });
+        }
+        // Once for each field: a field may have very many continuation lines, and where they are
+        // blank, each of them would have all those before it trimmed again.
+        for field in &mut self.fields {
+            let whole = bytes.get(field.range.clone()).unwrap_or_default();
+            field.value = value(whole, field.name.len());
         }
     }
 

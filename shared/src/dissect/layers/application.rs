@@ -108,7 +108,9 @@ fn record(bytes: &[u8], at: usize) -> Option<Layer> {
 fn handshake(fragment: &[u8], at: usize) -> Vec<Layer> {
     let mut layers = Vec::new();
     let mut read = 0;
-    while let Some(rest) = fragment.get(read..).filter(|rest| !rest.is_empty()) {
+    while let Some(rest) = fragment.get(read..).filter(|rest| !rest.is_empty())
+        && layers.len() < MOST_MESSAGES
+    {
         let Ok(message) = Handshake::parse(rest, None) else {
             break;
         };

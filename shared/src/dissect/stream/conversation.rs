@@ -14,7 +14,7 @@ pub(in crate::dissect) struct Part<'a> {
     pub(in crate::dissect) fin: bool,
     /// Its payload.
     pub(in crate::dissect) bytes: &'a [u8],
-    /// The acknowledgment number, where there is one.
+    /// The acknowledgment number, where there is one; of what the other side has sent.
     pub(in crate::dissect) ack: Option<u32>,
 }
 
@@ -27,9 +27,11 @@ pub(in crate::dissect) struct Conversation {
 
 impl Conversation {
     /// The most that is kept for one connection, in bytes: for each direction what waits for a
-    /// gap to be filled, an unfinished message, a table or a block of header fields.
+    /// gap to be filled; the beginning of a message, 64 KiB of it and a segment, doubled as vectors
+    /// grow; a table and a block of header fields; and the lines of the latest messages.
     #[cfg(any(test, feature = "fuzzing"))]
-    pub(in crate::dissect) const MAX_HELD: usize = 2 * (262_144 + 3 * 65_536 + 4 * 131_072);
+    pub(in crate::dissect) const MAX_HELD: usize =
+        2 * (262_144 + 4 * 66_000 + (4 * 65_536 + 2 * 131_072) + 16_384);
 
     /// Takes a segment that side 0 or 1 sends, and gives the messages that it completes.
     pub(in crate::dissect) fn segment(&mut self, side: usize, part: Part<'_>) -> Vec<Found> {
@@ -78,7 +80,8 @@ impl Conversation {
 
     /// What is kept for the connection, in bytes.
     pub(in crate::dissect) fn held(&self) -> usize {
-        self.sides.iter().flatten().map(|side| side.held()).sum()
+        let sides: usize = self.sides.iter().flatten().map(|side| side.held()).sum();
+        sides + self.shared.http1.held()
     }
 
     /// Lets go of what is kept.

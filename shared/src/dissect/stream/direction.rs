@@ -26,6 +26,8 @@ pub(super) struct Direction {
     finished: bool,
     /// Places and lines of the latest messages.
     recent: VecDeque<(u64, u64, String)>,
+    /// What those take, in bytes.
+    remembered: usize,
 }
 
 impl Direction {
@@ -43,6 +45,7 @@ impl Direction {
             end: None,
             finished: false,
             recent: VecDeque::new(),
+            remembered: 0,
         }
     }
 
@@ -64,7 +67,7 @@ impl Direction {
 
     /// What is kept, in bytes.
     pub(super) fn held(&self) -> usize {
-        self.stream.held() + self.pending.capacity() + self.machine.held()
+        self.stream.held() + self.pending.capacity() + self.machine.held() + self.remembered
     }
 
     /// What waits for a gap to be filled, in bytes.
@@ -79,6 +82,7 @@ impl Direction {
         self.machine = Machine::Searching(protocol);
         self.pending = Vec::new();
         self.recent = VecDeque::new();
+        self.remembered = 0;
         // A new stream of the same numbers, at the same place.
         let next = self.stream.next();
         self.stream = Reassembler::new(self.stream.first().wrapping_add(next as u32));
@@ -113,12 +117,16 @@ impl Direction {
             let unfinished = self.machine.finish(self.pending.len(), self.stream.next());
             out.extend(unfinished);
         }
-        for found in &out {
-            if self.recent.len() == REMEMBERED {
-                self.recent.pop_front();
+        for found in &out[out.len().saturating_sub(REMEMBERED)..] {
+            if self.recent.len() == REMEMBERED
+                && let Some(oldest) = self.recent.pop_front()
+            {
+                self.remembered -= size(&oldest);
             }
             let (start, end) = found.place();
-            self.recent.push_back((start, end, found.line()));
+            let latest = (start, end, found.line());
+            self.remembered += size(&latest);
+            self.recent.push_back(latest);
         }
         out
     }
@@ -227,4 +235,9 @@ impl Direction {
             self.machine = Machine::Searching(protocol);
         }
     }
+}
+
+/// What a remembered message takes, in bytes.
+const fn size(message: &(u64, u64, String)) -> usize {
+    size_of::<(u64, u64, String)>() + message.2.capacity()
 }

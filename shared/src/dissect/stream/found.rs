@@ -56,6 +56,14 @@ impl Found {
         self
     }
 
+    /// What stands for messages that are too many to be told one by one, of which there is at
+    /// least one.
+    pub(in crate::dissect) fn all_of(rest: &[Self]) -> Option<Self> {
+        let (first, last) = (rest.first()?, rest.last()?);
+        let text = format!("{} more messages", rest.len());
+        Some(Self::new(first.protocol, text, first.start, last.end))
+    }
+
     /// Where it begins and is over in its stream.
     pub(in crate::dissect) const fn place(&self) -> (u64, u64) {
         (self.start, self.end)

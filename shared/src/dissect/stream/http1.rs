@@ -30,6 +30,13 @@ pub(super) struct HttpShared {
     switched: Option<Switched>,
 }
 
+impl HttpShared {
+    /// What is kept, in bytes.
+    pub(super) fn held(&self) -> usize {
+        self.requests.len() * (size_of::<Vec<u8>>() + MAX_METHOD)
+    }
+}
+
 /// What follows HTTP/1 on a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Switched {
@@ -60,8 +67,9 @@ enum State {
     /// At a head.
     #[default]
     Head,
-    /// At a head of which so many bytes were searched for its end.
-    HeadSearched(usize),
+    /// At a head of which so many bytes were searched for its end. Whether its first line was
+    /// recognised already: once it is, it stays so, and need not be looked at again.
+    HeadSearched { searched: usize, recognised: bool },
     /// Behind a request for another protocol, to which the server has not said anything.
     Asked(Switched),
     /// In a body of known length, or in a chunk.
@@ -75,8 +83,8 @@ enum State {
     ChunkLine,
     /// At the end of the line behind a chunk.
     ChunkEnd { start: u64, length: u64 },
-    /// Behind the last chunk.
-    Trailers { start: u64 },
+    /// Behind the last chunk, at a line of which so many bytes were searched for its end.
+    Trailers { start: u64, searched: usize },
     /// In a body that ends with the connection.
     UntilClose { start: u64 },
 }
@@ -89,8 +97,11 @@ impl Http1 {
         out: &mut Vec<Found>,
     ) -> Step {
         match self.state {
-            State::Head => self.head(front, 0, shared, out),
-            State::HeadSearched(searched) => self.head(front, searched, shared, out),
+            State::Head => self.head(front, (0, false), shared, out),
+            State::HeadSearched {
+                searched,
+                recognised,
+            } => self.head(front, (searched, recognised), shared, out),
             State::Asked(asked) => Self::asked(front, asked, shared),
             State::Body { left, .. } => {
                 let took = usize::try_from(left)
@@ -114,7 +125,7 @@ impl Http1 {
                 self.state = State::ChunkLine;
                 Step::Took(end)
             }
-            State::Trailers { start } => self.trailers(front, start, out),
+            State::Trailers { start, searched } => self.trailers(front, start, searched, out),
             State::UntilClose { .. } => Step::Took(front.bytes.len()),
         }
     }
@@ -122,7 +133,7 @@ impl Http1 {
     fn head(
         &mut self,
         front: &Front<'_>,
-        searched: usize,
+        (searched, recognised): (usize, bool),
         shared: &mut HttpShared,
         out: &mut Vec<Found>,
     ) -> Step {
@@ -134,13 +145,20 @@ impl Http1 {
         }
         // The empty line may have begun in what was searched.
         if Head::end(bytes, searched.saturating_sub(2)).is_none() {
-            if recognise(bytes) == Recognised::No {
+            let recognised = match recognised {
+                true => Recognised::Yes,
+                false => recognise(bytes),
+            };
+            if recognised == Recognised::No {
                 return Step::Lost("no request and no response");
             }
             if bytes.len() >= MAX_PENDING {
                 return Step::Lost("a head too long to be kept");
             }
-            self.state = State::HeadSearched(bytes.len());
+            self.state = State::HeadSearched {
+                searched: bytes.len(),
+                recognised: recognised == Recognised::Yes,
+            };
             return Step::Need(bytes.len() + 1);
         }
         let Ok(head) = Head::parse(bytes) else {
@@ -232,7 +250,10 @@ impl Http1 {
             return Step::Lost("no size of a chunk");
         };
         self.state = match length {
-            0 => State::Trailers { start: front.at },
+            0 => State::Trailers {
+                start: front.at,
+                searched: 0,
+            },
             _ => State::Body {
                 start: front.at,
                 length,
@@ -243,13 +264,27 @@ impl Http1 {
         Step::Took(end + 1)
     }
 
-    fn trailers(&mut self, front: &Front<'_>, start: u64, out: &mut Vec<Found>) -> Step {
-        let Some(end) = front.bytes.iter().position(|&byte| byte == b'\n') else {
-            return match front.bytes.len() {
-                MAX_PENDING.. => Step::Lost("a trailer too long to be kept"),
-                length => Step::Need(length + 1),
+    fn trailers(
+        &mut self,
+        front: &Front<'_>,
+        start: u64,
+        searched: usize,
+        out: &mut Vec<Found>,
+    ) -> Step {
+        let rest = front.bytes.get(searched..).unwrap_or_default();
+        let Some(end) = rest.iter().position(|&byte| byte == b'\n') else {
+            let length = front.bytes.len();
+            if length >= MAX_PENDING {
+                return Step::Lost("a trailer too long to be kept");
+            }
+            self.state = State::Trailers {
+                start,
+                searched: length,
             };
+            return Step::Need(length + 1);
         };
+        let end = searched + end;
+        self.state = State::Trailers { start, searched: 0 };
         if matches!(front.bytes, [b'\n', ..] | [b'\r', b'\n', ..]) {
             let (count, bytes) = self.chunks;
             let chunks = if count == 1 { "chunk" } else { "chunks" };

@@ -24,6 +24,10 @@ const MAX_BLOCK: usize = 131_072;
 /// The longest name and value that are shown, in characters.
 const MAX_TEXT: usize = 256;
 
+/// What the shown names and values of one block may come to, in bytes; what follows is counted.
+/// An index of one byte can stand for a field of 256.
+const MAX_SHOWN: usize = 16_384;
+
 /// The frames of one direction.
 #[derive(Debug)]
 pub(super) struct Http2 {
@@ -73,7 +77,7 @@ impl Http2 {
     }
 
     pub(super) fn held(&self) -> usize {
-        let table = self.decoder.as_ref().map_or(0, Decoder::size);
+        let table = self.decoder.as_ref().map_or(0, Decoder::held);
         let block = self
             .block
             .as_ref()
@@ -131,7 +135,7 @@ impl Http2 {
         let mut found = Found::new(Protocol::Http2, text, front.at, end).fields(frame.fields());
         match &fields {
             Some(Fields::Known(fields, complete)) => {
-                found.details.extend(fields.iter().map(detail));
+                found = show(found, fields);
                 if !complete {
                     found = found.detail("Header block", "not all decoded");
                 }
@@ -278,9 +282,20 @@ fn first_line(fields: &Fields) -> Option<String> {
     }
 }
 
-fn detail(field: &Entry) -> Detail {
-    Detail {
-        name: ascii(&field.0, MAX_TEXT).into(),
-        value: ascii(&field.1, MAX_TEXT),
+/// Adds the header fields, as many of them as are shown.
+fn show(mut found: Found, fields: &[Entry]) -> Found {
+    let mut length = 0;
+    for (index, (name, value)) in fields.iter().enumerate() {
+        let (name, value) = (ascii(name, MAX_TEXT), ascii(value, MAX_TEXT));
+        length += name.len() + value.len();
+        if length > MAX_SHOWN {
+            let more = format!("{} are not shown", fields.len() - index);
+            return found.detail("Header fields", more);
+        }
+        found.details.push(Detail {
+            name: name.into(),
+            value,
+        });
     }
+    found
 }

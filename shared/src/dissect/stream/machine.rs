@@ -108,6 +108,7 @@ impl Machine {
         match self {
             Self::Tls(machine) => machine.held(),
             Self::Http2(machine) => machine.held(),
+            Self::WebSocket(machine) => machine.held(),
             _ => 0,
         }
     }

@@ -35,6 +35,8 @@ struct Shared {
 }
 
 #[cfg(test)]
+mod hostile;
+#[cfg(test)]
 mod properties;
 #[cfg(test)]
 mod tests;

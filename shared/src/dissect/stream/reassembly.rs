@@ -84,7 +84,8 @@ impl Reassembler {
     }
 
     /// Takes note that the receiver has everything before `seq`. What of it never came by will
-    /// not come any more; it is given up when the next segment comes.
+    /// not come any more; it is given up when the next segment comes. The number is one that was
+    /// sent: taken at its word, a wild one would have every later gap given up at once.
     pub fn acknowledge(&mut self, seq: u32) {
         if let Ok(offset) = u64::try_from(self.offset(seq)) {
             self.acknowledged = self.acknowledged.max(offset);

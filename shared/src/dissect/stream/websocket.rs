@@ -28,6 +28,12 @@ struct Frame {
 }
 
 impl WebSocket {
+    pub(super) fn held(&self) -> usize {
+        self.frame
+            .as_ref()
+            .map_or(0, |frame| frame.preview.capacity())
+    }
+
     pub(super) fn step(&mut self, front: &Front<'_>, out: &mut Vec<Found>) -> Step {
         let Some(frame) = &mut self.frame else {
             return self.begin(front, out);

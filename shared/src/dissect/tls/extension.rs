@@ -8,6 +8,9 @@ use crate::dissect::{
     text::{ascii, list},
 };
 
+/// Extensions of one message that are kept; browsers send about twenty.
+const MOST_EXTENSIONS: usize = 128;
+
 /// Items of one list that are kept.
 const MOST_ITEMS: usize = 64;
 
@@ -79,6 +82,9 @@ impl Extension {
             let mut all = reader.part16()?;
             while !all.is_empty() {
                 let at = all.at();
+                if extensions.len() == MOST_EXTENSIONS {
+                    return Err(Stopped::invalid(at, "more extensions than are kept"));
+                }
                 let kind = all.u16()?;
                 let mut body = all.part16()?;
                 let length = body.left();

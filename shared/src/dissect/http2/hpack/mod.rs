@@ -51,6 +51,11 @@ impl Decoder {
         self.table.size()
     }
 
+    /// What its table takes in memory, in bytes: at most four times what it counts for.
+    pub fn held(&self) -> usize {
+        self.table.held()
+    }
+
     /// Decodes a block. Whatever stopped it, the fields before are given; after an error the table
     /// is not to be trusted any more.
     pub fn decode(&mut self, block: &[u8]) -> (Vec<Entry>, Option<Stopped>) {

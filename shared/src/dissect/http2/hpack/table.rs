@@ -125,6 +125,14 @@ impl Table {
         self.size
     }
 
+    /// What the dynamic entries take in memory, in bytes. Two pointers with their lengths, twice
+    /// where the queue has room to grow, and two allocations with two counters each come to more
+    /// than the 32 bytes that the standard counts for an entry.
+    pub(super) fn held(&self) -> usize {
+        const ENTRY: usize = 2 * size_of::<Entry>() + 4 * size_of::<usize>() + 2 * 16;
+        self.size + self.dynamic.len() * (ENTRY - OVERHEAD)
+    }
+
     fn shrink(&mut self, size: usize) {
         while self.size > size {
             let Some(oldest) = self.dynamic.pop_back() else {
