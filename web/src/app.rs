@@ -13,7 +13,7 @@ use crate::{
         Order,
         actions::Actions,
         announcer::Announcer,
-        catalogue::{Catalogue, Recent},
+        catalogue::Catalogue,
         explanation::Explanation,
         help::Help,
         packet::SelectedPacket,
@@ -21,6 +21,7 @@ use crate::{
         parameters::Parameters,
         player::Player,
         predictions::Predictions,
+        recent::{self, Recent},
         sockets::Sockets,
         stage::{self, RunNotice},
         top_bar::TopBar,
@@ -154,8 +155,10 @@ fn about(state: &app::App, dispatch: &Dispatch, order: &Callback<Order>) -> Html
             }
             <Recent
                 recent={state.recent.clone()}
+                catalogue={state.catalogue.ready().cloned()}
                 run={state.run.as_ref().map(|run| AttrValue::from(run.id.clone()))}
                 dispatch={dispatch.clone()}
+                order={order.clone()}
             />
         </section>
     }
@@ -205,7 +208,7 @@ fn of_run(run: &Run, state: &app::App, dispatch: &Dispatch, order: &Callback<Ord
     let Some(record) = run.shown() else {
         return html! { <>{ notice }{ stage::waiting(run) }</> };
     };
-    let (verdict, stopped, cuts) = {
+    let (verdict, stopped, hosts, in_force) = {
         let record = record.borrow();
         let model = record.model();
         (
@@ -213,14 +216,20 @@ fn of_run(run: &Run, state: &app::App, dispatch: &Dispatch, order: &Callback<Ord
             model
                 .stopped()
                 .map(|reason| AttrValue::from(reason.to_owned())),
-            record.cuts().clone(),
+            model
+                .header()
+                .hosts
+                .iter()
+                .map(|host| host.name)
+                .collect::<Vec<_>>(),
+            record.in_force().clone(),
         )
     };
     html! {
         <>
             { notice }
-            if run.can_cut() {
-                <Actions {cuts} order={order.clone()} />
+            if run.can_act() {
+                <Actions {hosts} {in_force} order={order.clone()} />
             }
             <Canvas
                 key={run.id.clone()}
@@ -312,13 +321,28 @@ fn carry_out(order: Order, state: &app::App, dispatch: &Dispatch) {
         }
         Order::Stop => {
             if let Some(id) = run {
+                dispatch.dispatch(Action::Dismiss);
                 report_refusal(dispatch, async move { api::stop(&id).await });
             }
         }
         Order::Act(action) => {
             if let Some(id) = run {
+                // What an earlier attempt met says nothing of this one.
+                dispatch.dispatch(Action::Dismiss);
                 report_refusal(dispatch, async move { api::act(&id, action).await });
             }
+        }
+        Order::Delete(id) => {
+            dispatch.dispatch(Action::Dismiss);
+            spawn_local(async move {
+                let answer = match api::delete(&id).await {
+                    // Somebody else was first; it is gone all the same.
+                    Err(trouble) if trouble.status != Some(404) => Action::Refused(trouble),
+                    _ => Action::Deleted(id),
+                };
+                dispatch.dispatch(answer);
+                page::focus(recent::HEADING);
+            });
         }
         Order::AskCatalogue => {
             dispatch.dispatch(Action::AskCatalogue);

@@ -1,21 +1,18 @@
 //! The catalogue: every experiment by family, searchable, with the reason where one cannot run
-//! here; and below it the runs that the server still knows.
+//! here.
 
 use std::rc::Rc;
 
-use linger_shared::protocol::{CatalogueEntry, RunInfo};
+use linger_shared::protocol::CatalogueEntry;
 use web_sys::HtmlInputElement;
 use yew::prelude::*;
 
-use super::{Order, trouble};
+use super::{Order, go, trouble};
 use crate::state::{
     app::{Action, App},
     load::Load,
     route::Route,
 };
-
-/// How many recent runs are listed.
-const RECENT: usize = 8;
 
 /// What the catalogue is made from.
 #[derive(Properties, PartialEq)]
@@ -30,17 +27,6 @@ pub(crate) struct Props {
     pub(crate) dispatch: UseReducerDispatcher<App>,
     /// What only the server can do.
     pub(crate) order: Callback<Order>,
-}
-
-/// What the list of runs is made from.
-#[derive(Properties, PartialEq)]
-pub(crate) struct RecentProps {
-    /// The runs, the most recent first.
-    pub(crate) recent: Rc<Vec<RunInfo>>,
-    /// The run that is shown.
-    pub(crate) run: Option<AttrValue>,
-    /// Where what the user does goes.
-    pub(crate) dispatch: UseReducerDispatcher<App>,
 }
 
 /// The catalogue. See the module.
@@ -128,46 +114,6 @@ fn item(props: &Props, entry: &CatalogueEntry) -> Html {
             </a>
         </li>
     }
-}
-
-/// Runs that the server still knows; nothing where there is none.
-#[component]
-pub(crate) fn Recent(props: &RecentProps) -> Html {
-    if props.recent.is_empty() {
-        return Html::default();
-    }
-    let entry = |run: &RunInfo| {
-        let current = props.run.as_deref() == Some(&run.id);
-        let route = Route::Run { id: run.id.clone() };
-        html! {
-            <li key={run.id.clone()}>
-                <a href={route.url()} aria-current={current.then_some("page")}
-                    onclick={go(&props.dispatch, route)}>
-                    { run.experiment.clone() }
-                    <small>{ format!("{} \u{00b7} {}", run.id, run.state.as_str()) }</small>
-                </a>
-            </li>
-        }
-    };
-    html! {
-        <nav class="catalogue recent" aria-label="Recent runs">
-            <section>
-                <h2>{ "Recent runs" }</h2>
-                <ul>{ for props.recent.iter().take(RECENT).map(entry) }</ul>
-            </section>
-        </nav>
-    }
-}
-
-/// Follows a link within the page; a click that asks for a new window is the browser's.
-fn go(dispatch: &UseReducerDispatcher<App>, route: Route) -> Callback<MouseEvent> {
-    let dispatch = dispatch.clone();
-    Callback::from(move |event: MouseEvent| {
-        if !event.ctrl_key() && !event.meta_key() && !event.shift_key() {
-            event.prevent_default();
-            dispatch.dispatch(Action::Navigate(route.clone()));
-        }
-    })
 }
 
 /// Whether every word that is searched for occurs in what an experiment says of itself.

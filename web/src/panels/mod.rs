@@ -11,6 +11,7 @@ pub(crate) mod packets;
 pub(crate) mod parameters;
 pub(crate) mod player;
 pub(crate) mod predictions;
+pub(crate) mod recent;
 pub(crate) mod sockets;
 pub(crate) mod stage;
 pub(crate) mod top_bar;
@@ -20,8 +21,13 @@ pub(crate) mod verdict;
 pub(crate) mod tests;
 
 use linger_shared::protocol;
+use yew::{Callback, MouseEvent, UseReducerDispatcher};
 
-use crate::state::load::Trouble;
+use crate::state::{
+    app::{Action, App},
+    load::Trouble,
+    route::Route,
+};
 
 /// What only the server can do.
 #[derive(Debug, Clone, PartialEq)]
@@ -32,8 +38,21 @@ pub(crate) enum Order {
     Stop,
     /// Do something to the run that is shown.
     Act(protocol::Action),
+    /// Remove a run that is over, and its record.
+    Delete(String),
     /// Ask for the catalogue again.
     AskCatalogue,
+}
+
+/// Follows a link within the page; a click that asks for a new window is the browser's.
+pub(crate) fn go(dispatch: &UseReducerDispatcher<App>, route: Route) -> Callback<MouseEvent> {
+    let dispatch = dispatch.clone();
+    Callback::from(move |event: MouseEvent| {
+        if !event.ctrl_key() && !event.meta_key() && !event.shift_key() {
+            event.prevent_default();
+            dispatch.dispatch(Action::Navigate(route.clone()));
+        }
+    })
 }
 
 /// A trouble as a short block of text.

@@ -2,10 +2,22 @@
 //! beside what was measured.
 
 use linger_shared::{
-    event::{HostName, Measurement, Side, Verdict},
+    event::{Ending, HostName, Measurement, Side, Verdict},
     units::human,
 };
 use yew::prelude::*;
+
+/// What stands where there is nothing to tell.
+const NOTHING: &str = "\u{2013}";
+
+/// Counts that the counts of the whole run, beside the diagram, tell already.
+const TOLD: [&str; 5] = [
+    "bytes",
+    "connections",
+    "dropped",
+    "packets",
+    "retransmissions",
+];
 
 /// What the verdict is made from.
 #[derive(Properties, PartialEq)]
@@ -22,78 +34,208 @@ pub(crate) fn VerdictPanel(props: &Props) -> Html {
     let verdict = &props.verdict;
     html! {
         <section class="verdict" aria-label="Verdict">
-            <div class="outcome">
-                <h2>{ "Verdict" }</h2>
-                <p class="summary">{ verdict.summary.clone() }</p>
-                if let Some(reason) = props.stopped.as_ref()
-                    .filter(|reason| !verdict.summary.contains(reason.as_str())) {
-                    <p class="hint">{ format!("The run ended before its script: {reason}.") }</p>
-                }
-                <dl class="totals">
-                    <div><dt>{ "ended by" }</dt><dd>{ verdict.ended_by.clone() }</dd></div>
-                    <div><dt>{ "how" }</dt><dd>{ how(&verdict.how) }</dd></div>
-                    // Of a single connection its sides tell the same, and more.
-                    if verdict.sides.is_empty() || verdict.endings.len() > 1 {
-                        { for verdict.outcomes.iter().map(|(host, saw)| html! {
-                            <div><dt>{ format!("the {host} saw") }</dt><dd>{ saw.clone() }</dd></div>
-                        }) }
-                    }
-                </dl>
-                { sides(&verdict.sides) }
-            </div>
-            <div class="figures">
-                { measurements(&verdict.measurements) }
-                <dl class="totals">
-                    { for verdict.counts.iter().filter(|(_, number)| **number > 0).map(|(name, number)| html! {
-                        <div><dt>{ name.replace(':', ", ").replace('_', " ") }</dt>
-                            <dd>{ *number }</dd></div>
-                    }) }
-                </dl>
-            </div>
+            <h2>{ "Verdict" }</h2>
+            <p class="summary">{ verdict.summary.clone() }</p>
+            if let Some(reason) = props.stopped.as_ref()
+                .filter(|reason| !verdict.summary.contains(reason.as_str())) {
+                <p class="hint">{ format!("The run ended before its script: {reason}.") }</p>
+            }
+            { totals(verdict) }
+            { sides(verdict) }
+            { measurements(&verdict.measurements) }
+            { endings(&verdict.endings) }
         </section>
     }
 }
 
-fn how(how: &str) -> String {
-    match how {
-        "fin" => "FIN, an orderly close".to_owned(),
-        "rst" => "RST, an abort".to_owned(),
-        "timeout" => "a time-out".to_owned(),
-        "icmp" => "an ICMP message".to_owned(),
-        "power" => "a loss of power".to_owned(),
-        "silence" => "not at all: silence".to_owned(),
-        other => other.to_owned(),
+/// Who ended it and how, and what was counted besides.
+fn totals(verdict: &Verdict) -> Html {
+    let mut pairs = vec![
+        ("ended by".to_owned(), by(&verdict.ended_by).to_owned()),
+        ("how".to_owned(), how(&verdict.how).to_owned()),
+    ];
+    // Of a single connection its sides tell the same, and more.
+    let single = !verdict.sides.is_empty() && verdict.endings.len() < 2;
+    if !single {
+        let outcomes = verdict.outcomes.iter();
+        pairs.extend(outcomes.map(|(host, saw)| (format!("the {host} saw"), saw.clone())));
+    }
+    let counted = verdict.counts.iter().filter(|(name, number)| {
+        **number > 0 && !TOLD.contains(&name.as_str()) && !(single && name.contains(':'))
+    });
+    pairs.extend(counted.map(|(name, number)| (count(name), number.to_string())));
+    html! {
+        <dl class="totals">
+            { for pairs.into_iter().map(|(name, value)| html! {
+                <div><dt>{ name }</dt><dd>{ value }</dd></div>
+            }) }
+        </dl>
     }
 }
 
-/// What each side saw, what ended the connection there first, and when.
-fn sides(sides: &[Side]) -> Html {
+fn by(ended_by: &str) -> &str {
+    match ended_by {
+        "client" => "the client",
+        "proxy" => "the proxy",
+        "server" => "the server",
+        "both" => "both sides at once",
+        "middlebox" => "a middlebox between them",
+        other => other,
+    }
+}
+
+fn how(how: &str) -> &str {
+    match how {
+        "fin" => "an orderly close (FIN)",
+        "rst" => "an abort (RST)",
+        "timeout" => "a time-out",
+        "icmp" => "an ICMP error",
+        "power" => "a loss of power",
+        "silence" => "not at all, it is still open",
+        other => other,
+    }
+}
+
+/// What a count counts: `time_wait:client` are sockets.
+fn count(name: &str) -> String {
+    match name.split_once(':') {
+        Some((state, host)) => {
+            format!("sockets in {} on the {host}", state.to_ascii_uppercase())
+        }
+        None if name == "keepalive_probes" => "keep-alive probes".to_owned(),
+        None => name.replace('_', " "),
+    }
+}
+
+/// What each side of the connection met and what its application saw, and when.
+fn sides(verdict: &Verdict) -> Html {
+    let sides = &verdict.sides;
     if sides.is_empty() {
         return Html::default();
     }
     // Only a proxy has two sides.
     let proxied = sides.iter().any(|side| side.host == HostName::Proxy);
+    let several = verdict.endings.len() > if proxied { 2 } else { 1 };
+    let rows = sides.iter().map(|side| {
+        let towards = if proxied {
+            format!(" \u{2192} {}", side.towards)
+        } else {
+            String::new()
+        };
+        vec![
+            format!("{}{towards}", side.host),
+            met(side),
+            saw(side),
+            socket(&side.state),
+        ]
+    });
+    let caption = several.then_some("A connection that ended as most did");
+    let columns = [
+        "Side",
+        "What happened there",
+        "What its application saw",
+        "Socket at the end",
+    ];
+    table("sides", caption, &columns, rows)
+}
+
+fn met(side: &Side) -> String {
+    match (side.how.as_str(), side.at_us) {
+        ("nothing", _) => "nothing ended it".to_owned(),
+        (how, None) => how.to_owned(),
+        (how, Some(at_us)) => format!("{how} at {}", human(at_us)),
+    }
+}
+
+fn saw(side: &Side) -> String {
+    let saw = match side.saw.as_str() {
+        "" => return "nothing".to_owned(),
+        "closed it" => "closed it itself".to_owned(),
+        other => match errno(other) {
+            Some(words) => format!("{other}, {words},"),
+            None => other.to_owned(),
+        },
+    };
+    // What still goes on is told with its beginning.
+    let since = saw.starts_with("still ") || saw.ends_with(" yet");
+    match side.saw_at_us {
+        Some(at_us) if since => format!("{saw} since {}", human(at_us)),
+        Some(at_us) => format!("{saw} at {}", human(at_us)),
+        None => saw.trim_end_matches(',').to_owned(),
+    }
+}
+
+/// What an errno means, in the words of the C library.
+fn errno(name: &str) -> Option<&'static str> {
+    Some(match name {
+        "ECONNREFUSED" => "connection refused",
+        "ECONNRESET" => "connection reset by peer",
+        "EHOSTUNREACH" => "no route to host",
+        "ENETUNREACH" => "network is unreachable",
+        "EPIPE" => "broken pipe",
+        "ETIMEDOUT" => "connection timed out",
+        _ => return None,
+    })
+}
+
+fn socket(state: &str) -> String {
+    match state {
+        "" => NOTHING,
+        "gone" => "closed and gone",
+        other => other,
+    }
+    .to_owned()
+}
+
+/// How each of several connections ended.
+fn endings(endings: &[Ending]) -> Html {
+    if endings.len() < 2 {
+        return Html::default();
+    }
+    let rows = endings.iter().map(|ending| {
+        vec![
+            (ending.connection + 1).to_string(),
+            by(&ending.ended_by).to_owned(),
+            how(&ending.how).to_owned(),
+            span(ending.at_us, NOTHING),
+            ending.because.clone(),
+        ]
+    });
+    let columns = ["Connection", "Ended by", "How", "At", "Because"];
     html! {
-        <table class="measurements sides">
-            <caption class="sr-only">{ "What each side of the connection met" }</caption>
+        <details>
+            <summary>{ format!("How each of {} connections ended", endings.len()) }</summary>
+            { table("sides", None, &columns, rows) }
+        </details>
+    }
+}
+
+fn span(micros: Option<u64>, otherwise: &str) -> String {
+    micros.map_or_else(|| otherwise.to_owned(), human)
+}
+
+/// A table whose first column names its rows.
+fn table(
+    class: &'static str,
+    caption: Option<&'static str>,
+    columns: &[&'static str],
+    rows: impl Iterator<Item = Vec<String>>,
+) -> Html {
+    html! {
+        <table class={classes!("measurements", class)}>
+            if let Some(caption) = caption {
+                <caption>{ caption }</caption>
+            }
             <thead>
-                <tr>
-                    <th scope="col">{ "Side" }</th>
-                    <th scope="col">{ "Saw" }</th>
-                    <th scope="col">{ "Met first" }</th>
-                    <th scope="col">{ "At" }</th>
-                </tr>
+                <tr>{ for columns.iter().map(|name| html! { <th scope="col">{ *name }</th> }) }</tr>
             </thead>
             <tbody>
-                { for sides.iter().map(|side| html! {
+                { for rows.map(|cells| html! {
                     <tr>
-                        <th scope="row">
-                            { side.host.as_str() }
-                            if proxied { { format!(" \u{2192} {}", side.towards) } }
-                        </th>
-                        <td>{ if side.saw.is_empty() { "\u{2013}".to_owned() } else { side.saw.clone() } }</td>
-                        <td>{ side.how.clone() }</td>
-                        <td>{ side.at_us.map_or_else(|| "\u{2013}".to_owned(), human) }</td>
+                        { for cells.into_iter().enumerate().map(|(column, text)| match column {
+                            0 => html! { <th scope="row">{ text }</th> },
+                            _ => html! { <td>{ text }</td> },
+                        }) }
                     </tr>
                 }) }
             </tbody>
@@ -105,38 +247,23 @@ fn measurements(measurements: &[Measurement]) -> Html {
     if measurements.is_empty() {
         return Html::default();
     }
-    let span =
-        |span: Option<u64>, otherwise: &str| span.map_or_else(|| otherwise.to_owned(), human);
-    html! {
-        <table class="measurements">
-            <caption class="sr-only">{ "Predicted beside measured" }</caption>
-            <thead>
-                <tr>
-                    <th scope="col">{ "What" }</th>
-                    <th scope="col">{ "Predicted" }</th>
-                    <th scope="col">{ "Measured" }</th>
-                    <th scope="col">{ "Difference" }</th>
-                </tr>
-            </thead>
-            <tbody>
-                { for measurements.iter().map(|measurement| html! {
-                    <tr>
-                        <th scope="row">{ measurement.name.replace('_', " ") }</th>
-                        <td>{ span(measurement.predicted_us, "\u{2013}") }</td>
-                        <td>{ span(measurement.measured_us, "did not happen") }</td>
-                        <td>{ difference(measurement) }</td>
-                    </tr>
-                }) }
-            </tbody>
-        </table>
-    }
+    let rows = measurements.iter().map(|measurement| {
+        vec![
+            measurement.name.replace('_', " "),
+            span(measurement.predicted_us, NOTHING),
+            span(measurement.measured_us, "did not happen"),
+            difference(measurement),
+        ]
+    });
+    let columns = ["Span", "Predicted", "Measured", "Difference"];
+    table("figures", None, &columns, rows)
 }
 
 /// By how much the measurement missed the prediction, and which share of it that is.
 fn difference(measurement: &Measurement) -> String {
     let (Some(predicted), Some(measured)) = (measurement.predicted_us, measurement.measured_us)
     else {
-        return "\u{2013}".to_owned();
+        return NOTHING.to_owned();
     };
     let sign = if measured < predicted {
         "\u{2212}"
@@ -200,13 +327,77 @@ mod tests {
     }
 
     #[test]
+    fn each_side_is_told_in_words_with_its_times() {
+        let told = |saw_: &str, how: &str, state: &str| {
+            let side = Side {
+                host: HostName::Client,
+                towards: HostName::Server,
+                saw: saw_.to_owned(),
+                how: how.to_owned(),
+                at_us: (how != "nothing").then_some(5_202_640),
+                saw_at_us: (!saw_.is_empty()).then_some(140_000),
+                state: state.to_owned(),
+            };
+            [met(&side), saw(&side), socket(&side.state)].join("; ")
+        };
+        assert_eq!(
+            told("ETIMEDOUT", "gave up", "gone"),
+            "gave up at 5.203 s; ETIMEDOUT, connection timed out, at 140 ms; closed and gone"
+        );
+        assert_eq!(
+            told("still waiting in read()", "nothing", "ESTABLISHED"),
+            "nothing ended it; still waiting in read() since 140 ms; ESTABLISHED"
+        );
+        assert_eq!(
+            told("", "received FIN", ""),
+            "received FIN at 5.203 s; nothing; \u{2013}"
+        );
+        assert_eq!(
+            told("closed it", "sent FIN", "TIME_WAIT"),
+            "sent FIN at 5.203 s; closed it itself at 140 ms; TIME_WAIT"
+        );
+    }
+
+    #[tokio::test]
+    async fn several_connections_have_an_ending_each() {
+        let ending = |connection, because: &str| Ending {
+            connection,
+            ended_by: "both".to_owned(),
+            how: "fin".to_owned(),
+            at_us: Some(1_500_000),
+            because: because.to_owned(),
+            sides: Vec::new(),
+        };
+        let verdict = Verdict {
+            endings: vec![ending(0, ""), ending(1, "the FINs crossed")],
+            counts: [
+                ("time_wait:client".to_owned(), 2),
+                ("packets".to_owned(), 9),
+            ]
+            .into(),
+            ..Verdict::default()
+        };
+        let text = render(html! { <VerdictPanel {verdict} stopped={None::<AttrValue>} /> }).await;
+        for part in [
+            "How each of 2 connections ended",
+            "both sides at once",
+            "an orderly close (FIN)",
+            "the FINs crossed",
+            "sockets in TIME_WAIT on the client",
+        ] {
+            assert!(text.contains(part), "{part} in {text}");
+        }
+        assert!(!text.contains("packets"), "told elsewhere");
+    }
+
+    #[test]
     fn what_did_not_happen_has_no_difference() {
         let measurement = Measurement {
             name: "detection".to_owned(),
             predicted_us: Some(5_000_000),
             measured_us: None,
         };
-        assert_eq!(difference(&measurement), "\u{2013}");
+        assert_eq!(difference(&measurement), NOTHING);
     }
 
     #[test]

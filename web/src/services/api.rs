@@ -64,6 +64,15 @@ pub async fn stop(id: &str) -> Result<(), Trouble> {
     send(what, "POST", &path, None).await.map(drop)
 }
 
+/// Removes a run that is over, and its record.
+///
+/// # Errors
+/// As [`experiments`]; status 409 where it is not over.
+pub async fn delete(id: &str) -> Result<(), Trouble> {
+    let what = "Deleting the run";
+    send(what, "DELETE", &run_path(id), None).await.map(drop)
+}
+
 /// Does something to a live run.
 ///
 /// # Errors

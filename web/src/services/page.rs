@@ -1,7 +1,8 @@
 //! The page as a whole: its clock, its theme, its title, its keyboard, and whether it is online.
 
 use gloo_events::{EventListener, EventListenerOptions};
-use wasm_bindgen::JsCast;
+use js_sys::Date;
+use wasm_bindgen::{JsCast, JsValue};
 use web_sys::{Element, HtmlElement, KeyboardEvent};
 use yew::Callback;
 
@@ -37,6 +38,23 @@ pub fn set_title(title: &str) {
     if let Some(document) = web_sys::window().and_then(|window| window.document()) {
         document.set_title(title);
     }
+}
+
+/// A moment as the user's clock shows it: the time, and the day where that is not today. Empty
+/// outside a browser.
+pub fn local_time(unix_ms: u64) -> String {
+    if !cfg!(target_arch = "wasm32") {
+        return String::new();
+    }
+    let then = Date::new(&JsValue::from_f64(unix_ms as f64));
+    let today = Date::new_0().to_date_string() == then.to_date_string();
+    let time = format!("{:02}:{:02}", then.get_hours(), then.get_minutes());
+    if today {
+        return time;
+    }
+    // The form that ISO 8601 gives a day, which nobody takes for another one.
+    let (year, month, day) = (then.get_full_year(), then.get_month() + 1, then.get_date());
+    format!("{year}-{month:02}-{day:02} {time}")
 }
 
 /// Whether the browser believes that it has a network.

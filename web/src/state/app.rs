@@ -118,6 +118,8 @@ pub enum Action {
     Doctor(Doctor),
     /// The list of runs came.
     Recent(Vec<RunInfo>),
+    /// A run and its record are gone, by its id.
+    Deleted(String),
     /// The search field changed.
     Search(String),
     /// A parameter's field changed.
@@ -257,6 +259,7 @@ impl App {
             }
             Action::Doctor(doctor) => self.doctor = Some(Rc::new(doctor)),
             Action::Recent(runs) => self.recent = Rc::new(runs),
+            Action::Deleted(id) => self.deleted(&id),
             Action::Search(text) => self.search = text,
             Action::Field { name, text } => self.edit(|form, descriptor| {
                 if let Some(param) = descriptor.params.iter().find(|param| param.name == name) {
@@ -274,7 +277,11 @@ impl App {
                 self.trouble = None;
             }
             Action::Started { answer, page_ms } => self.started(answer, page_ms),
-            Action::Refused(trouble) => self.trouble = Some(trouble),
+            Action::Refused(trouble) => {
+                self.trouble = Some(trouble);
+                // A narrow screen shows it beside the diagram alone.
+                self.tab = Tab::Diagram;
+            }
             Action::Dismiss => self.trouble = None,
             Action::Stream { run, report } => self.stream(&run, report),
             Action::View { action, page_ms } => self.look(action, page_ms),
@@ -417,6 +424,21 @@ impl App {
                 self.show(Run::started(*info, page_ms));
             }
             Err(trouble) => self.trouble = Some(trouble),
+        }
+    }
+
+    /// A run that was shown gives way to its experiment.
+    fn deleted(&mut self, id: &str) {
+        Rc::make_mut(&mut self.recent).retain(|run| run.id != id);
+        if self.run.as_ref().is_some_and(|run| run.id == id) {
+            let route = match self.experiment_id() {
+                Some(id) => Route::Experiment {
+                    id: id.to_owned(),
+                    values: self.form.query(),
+                },
+                None => Route::Home,
+            };
+            self.navigate(route);
         }
     }
 
@@ -602,6 +624,30 @@ mod tests {
         });
         app.apply(Action::Navigate(experiment("tcp-dead-peer", &[])));
         assert!(app.run.is_none());
+    }
+
+    #[test]
+    fn a_run_that_is_deleted_leaves_the_list_and_gives_way_to_its_experiment() {
+        let mut app = with_catalogue(Route::Run {
+            id: "r1".to_owned(),
+        });
+        app.apply(Action::Stream {
+            run: "r1".to_owned(),
+            report: Report::Run {
+                info: Box::new(samples::info(RunState::Finished)),
+                page_ms: 0.0,
+            },
+        });
+        let mut other = samples::info(RunState::Finished);
+        other.id = "r0".to_owned();
+        let shown = samples::info(RunState::Finished);
+        app.apply(Action::Recent(vec![shown, other]));
+        app.apply(Action::Deleted("r0".to_owned()));
+        assert!(app.run.is_some(), "another run than the one that is shown");
+        app.apply(Action::Deleted("r1".to_owned()));
+        assert!(app.recent.is_empty() && app.run.is_none());
+        assert_eq!(app.experiment_id(), Some("tcp-dead-peer"));
+        assert!(matches!(app.route, Route::Experiment { .. }));
     }
 
     #[test]

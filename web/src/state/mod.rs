@@ -6,6 +6,7 @@
 
 pub mod announce;
 pub mod app;
+pub mod force;
 pub mod form;
 pub mod keys;
 pub mod load;

@@ -5,14 +5,15 @@
 
 use std::{
     cell::{Ref, RefCell},
-    collections::BTreeSet,
     rc::Rc,
 };
 
 use linger_shared::{
     diagram::Model,
-    event::{Event, Fact, Header, HostName},
+    event::{Event, Header},
 };
+
+use super::force::InForce;
 
 /// The events of a run and their model.
 #[derive(Debug)]
@@ -20,16 +21,7 @@ pub struct Record {
     model: Model,
     /// Shared with the replays that show a part of them.
     events: Vec<Rc<Event>>,
-    cuts: BTreeSet<Cut>,
-}
-
-/// A cut of the path that is in force.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Cut {
-    /// The host whose packets are dropped.
-    pub from: HostName,
-    /// Whether a viewer made it; the others are the script's, which alone undoes them.
-    pub by_hand: bool,
+    in_force: InForce,
 }
 
 impl Record {
@@ -38,7 +30,7 @@ impl Record {
         Self {
             model: Model::new(header),
             events: Vec::new(),
-            cuts: BTreeSet::new(),
+            in_force: InForce::default(),
         }
     }
 
@@ -47,32 +39,10 @@ impl Record {
     pub fn push(&mut self, events: impl IntoIterator<Item = Rc<Event>>) {
         for event in events {
             if event.seq == self.events.len() as u64 {
-                self.follow_cuts(&event.fact);
+                self.in_force.take(&event);
                 self.model.push(&event);
                 self.events.push(event);
             }
-        }
-    }
-
-    fn follow_cuts(&mut self, fact: &Fact) {
-        let Fact::Rule {
-            rule,
-            from,
-            active,
-            by,
-            ..
-        } = fact
-        else {
-            return;
-        };
-        let cut = Cut {
-            from: *from,
-            by_hand: by == "user",
-        };
-        if rule == "cut" && *active {
-            self.cuts.insert(cut);
-        } else if rule == "cut" {
-            self.cuts.remove(&cut);
         }
     }
 
@@ -103,9 +73,9 @@ impl Record {
         self.events.is_empty()
     }
 
-    /// Cuts that are in force.
-    pub fn cuts(&self) -> &BTreeSet<Cut> {
-        &self.cuts
+    /// What is in force after the last event.
+    pub fn in_force(&self) -> &InForce {
+        &self.in_force
     }
 }
 
@@ -174,18 +144,6 @@ mod tests {
         let mut shared = Shared::new(&samples::header());
         shared.push(samples::handshake().split_off(2));
         assert!(shared.borrow().is_empty());
-    }
-
-    #[test]
-    fn cuts_are_known_by_host_and_by_who_made_them() {
-        let mut shared = Shared::new(&samples::header());
-        shared.push(samples::dead_peer());
-        let cuts: Vec<Cut> = shared.borrow().cuts().iter().copied().collect();
-        let script = |from| Cut {
-            from,
-            by_hand: false,
-        };
-        assert_eq!(cuts, [HostName::Client, HostName::Server].map(script));
     }
 
     #[test]

@@ -152,8 +152,8 @@ impl Run {
             .is_some_and(|header| header.mode == Mode::Packets)
     }
 
-    /// Whether a viewer can act on its wire.
-    pub fn can_cut(&self) -> bool {
+    /// Whether a viewer can act on its wire and its hosts.
+    pub fn can_act(&self) -> bool {
         self.state() == Some(RunState::Running) && self.has_packets()
     }
 
@@ -291,7 +291,7 @@ mod tests {
         run.take(hello(RunState::Running));
         assert_eq!(run.link, Link::Live);
         run.take(events(50_000));
-        assert!(run.can_cut());
+        assert!(run.can_act());
         run.take(Report::Message {
             message: Box::new(StreamMessage::End {
                 state: RunState::Finished,
@@ -299,7 +299,7 @@ mod tests {
             page_ms: 2_000.0,
         });
         assert_eq!(run.link, Link::Replay);
-        assert!(!run.is_live() && !run.can_cut());
+        assert!(!run.is_live() && !run.can_act());
         assert_eq!(run.now_us(9_000.0), None);
     }
 

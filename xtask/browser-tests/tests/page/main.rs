@@ -2,9 +2,11 @@
 //!
 //! Each test has a server and a browser of its own, and fails on any error that the page reports.
 
+mod faults;
 mod form;
 mod keyboard;
 mod narrow;
+mod recorded;
 mod replay;
 mod resume;
 mod run;

@@ -98,36 +98,6 @@ async fn stop_ends_the_run_on_the_server() -> Result<()> {
 }
 
 #[tokio::test]
-async fn a_wire_that_is_cut_by_hand_drops_packets_until_it_is_healed() -> Result<()> {
-    let visit = Visit::to("/e/http-sequential?requests=60&pause=200ms").await?;
-    let id = visit.start().await?;
-    visit.packets(6, A_RUN).await?;
-    let button = |text: &str| {
-        format!(
-            "Array.from(document.querySelectorAll('.actions button'))\
-             .find(button => button.textContent === '{text}' && !button.disabled)"
-        )
-    };
-    visit
-        .page
-        .wait_for(SOON, &format!("!!{}", button("Cut")))
-        .await?;
-    visit.page.click(&button("Cut")).await?;
-    visit
-        .page
-        .wait_for(A_RUN, "document.querySelector('g.arrow.lost') !== null")
-        .await?;
-    visit.page.click(&button("Heal")).await?;
-    visit
-        .page
-        .wait_for(SOON, &format!("!!{}", button("Cut")))
-        .await?;
-    visit.verdict().await?;
-    assert_eq!(visit.server.run_over(&id, SOON).await?, "finished");
-    visit.page.check()
-}
-
-#[tokio::test]
 async fn a_browser_that_dies_leaves_the_run_and_the_server_alone() -> Result<()> {
     let mut visit = Visit::to("/e/tcp-lifecycle").await?;
     let id = visit.start().await?;
