@@ -38,8 +38,8 @@ use crate::{
   linger exec --client 'curl -sS -m 3 http://server/' --set loss=1% --set down.rate=2mbit
   linger exec --server ... --client ... --pcapng run.pcapng --format jsonl
 
-What can be set: rtt, and for each link delay, jitter, rate, queue, loss, duplicate, reorder, mtu; with
-`up.` or `down.` before it, for one direction alone.
+What can be set: rtt, and for each link delay, jitter, rate, queue, loss, duplicate, reorder, mtu;
+with `up.` or `down.` before it, for one direction alone.
 Exit status: the client's program's own, 128 and the signal's number where one ended it; 1 where the
 laboratory failed, 2 for wrong usage, 130 after Ctrl-C.")]
 pub(super) struct Arguments {
@@ -58,7 +58,8 @@ pub(super) struct Arguments {
     /// A rule of the wire, such as `drop next data from server`; may be given several times.
     #[arg(long = "rule", value_name = "RULE", value_parser = rule)]
     rules: Vec<RuleSpec>,
-    /// Drop every packet silently, this long after the client's program was started.
+    /// Drop every packet silently, this long after the client's program was started; to the end of
+    /// the run, where nothing heals it.
     #[arg(long, value_name = "DURATION", value_parser = duration)]
     cut_after: Option<Duration>,
     /// Let packets pass again, this long after the client's program was started.

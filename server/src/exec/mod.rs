@@ -23,6 +23,7 @@ use crate::{
     experiments::{Experiment, Script},
     hosts::{Ended, Launch, Process},
     lab::{Lab, LabError, LinkPlan, Plan, Stack},
+    wire::Cut,
 };
 
 /// How long a program that was asked to end may take before it is killed.
@@ -167,7 +168,8 @@ impl Programs {
         }
         lab.chapter("Start the client's program");
         let client = start(&lab.client(), &self.client, self.stdin).await?;
-        let ended = self.until_it_ends(lab, &client).await;
+        let mut cut = None;
+        let ended = self.until_it_ends(lab, &client, &mut cut).await;
         let _ = self.outcome.set(Outcome {
             ended,
             last_words: client.last_words(),
@@ -176,6 +178,10 @@ impl Programs {
         lab.until_closed(CLOSING).await;
         for program in &listening {
             end(program).await;
+        }
+        // What nothing has healed was no shorter than the run.
+        if let Some(cut) = cut {
+            cut.stay();
         }
         Ok(())
     }
@@ -207,10 +213,10 @@ impl Programs {
         }
     }
 
-    /// Waits for the end of the client's program; cuts and heals the path meanwhile.
-    async fn until_it_ends(&self, lab: &Lab, client: &Process) -> Ended {
+    /// Waits for the end of the client's program; cuts and heals the path meanwhile. A path that is
+    /// cut then stays so.
+    async fn until_it_ends(&self, lab: &Lab, client: &Process, cut: &mut Option<Cut>) -> Ended {
         let faults = async {
-            let mut cut = None;
             let mut passed = Duration::ZERO;
             let mut steps: Vec<(Duration, bool)> = Vec::new();
             steps.extend(self.cut_after.map(|after| (after, true)));
@@ -219,11 +225,9 @@ impl Programs {
             for (after, cuts) in steps {
                 tokio::time::sleep(after - passed).await;
                 passed = after;
-                cut = cuts.then(|| lab.cut(&self.hosts()));
+                *cut = cuts.then(|| lab.cut(&self.hosts()));
             }
-            // A cut that nothing heals stays until the end.
             std::future::pending::<()>().await;
-            drop(cut);
         };
         let over = async {
             match self.duration {

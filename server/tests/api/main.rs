@@ -11,6 +11,7 @@ mod export;
 mod hostile;
 mod join;
 mod limits;
+mod programs;
 mod runs;
 mod sites;
 mod streams;

@@ -1,15 +1,16 @@
 //! `linger exec`: curl, a Node.js program and whatever else, on the hosts of a run.
 //!
-//! Needs curl and node on PATH; `cargo xtask test net` sees to that.
+//! Needs `curl` and `node` on PATH; `cargo xtask test net` sees to that.
 
 use std::{
+    collections::{BTreeMap, BTreeSet},
     fs,
     io::{BufRead, BufReader},
     process::{Child, Command, Stdio},
     time::{Duration, Instant},
 };
 
-use linger_shared::event::{Event, Fact, HostName, OutputStream, ProcessState, Verdict};
+use linger_shared::event::{Event, Fact, HostName, OutputStream, Packet, ProcessState, Verdict};
 
 /// How long the machine may take to do what it must: a bound on waiting, not on speed.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -46,7 +47,7 @@ struct Exec {
 
 fn exec(arguments: &[&str]) -> Exec {
     let output = Command::new(env!("CARGO_BIN_EXE_linger"))
-        .args(["exec", "--format", "jsonl"])
+        .args(["exec", "--no-record", "--format", "jsonl"])
         .args(arguments)
         .stdin(Stdio::null())
         .output()
@@ -81,6 +82,16 @@ impl Exec {
             .collect()
     }
 
+    fn packets<T>(&self, of: impl Fn(&Packet) -> T) -> Vec<T> {
+        self.events
+            .iter()
+            .filter_map(|event| match &event.fact {
+                Fact::PacketDeparted(packet) => Some(of(packet)),
+                _ => None,
+            })
+            .collect()
+    }
+
     /// The pairs of hosts between which connections were opened.
     fn opened(&self) -> Vec<(HostName, HostName)> {
         self.events
@@ -95,20 +106,32 @@ impl Exec {
     }
 }
 
+/// Answers every request after so many milliseconds, on port 80, as the last of its connection.
+fn web(after: u32) -> String {
+    format!(
+        r#"exec node -e '
+require("http").createServer((request, response) => setTimeout(() => {{
+  response.setHeader("Connection", "close");
+  response.end("hello from " + request.headers.host);
+}}, {after})).listen(80);'"#
+    )
+}
+
 #[test]
 fn curl_fetches_a_page_from_a_server_by_its_name() {
-    let run = exec(&[
-        "--server",
-        "exec python3 -m http.server 80 --directory /usr/share",
-        "--client",
-        "curl -sS -o /dev/null -w '%{http_code}' http://server/",
-        "--set",
-        "rtt=20ms",
-    ]);
+    let run = exec(&["--server", &web(0), "--client", "curl -sS http://server/"]);
     assert_eq!(run.status, Some(0), "{}", run.stderr);
-    assert!(run.output(OutputStream::Stdout).contains(&"200"));
+    let printed = run.output(OutputStream::Stdout);
+    assert!(printed.contains(&"hello from server"), "{printed:?}");
     assert_eq!(run.opened(), [(HostName::Client, HostName::Server)]);
-    assert_eq!(run.verdict().ended_by, "server", "HTTP/1.0 closes");
+    assert_eq!(run.verdict().how, "fin");
+    let summaries = run.packets(|packet| packet.summary.clone());
+    for words in ["GET / HTTP/1.1", "HTTP/1.1 200 OK"] {
+        assert!(
+            summaries.iter().any(|summary| summary.contains(words)),
+            "{words} in {summaries:?}"
+        );
+    }
     let ended: Vec<&str> = run
         .events
         .iter()
@@ -121,7 +144,85 @@ fn curl_fetches_a_page_from_a_server_by_its_name() {
             _ => None,
         })
         .collect();
-    assert_eq!(ended, ["curl", "python3"]);
+    assert_eq!(ended, ["curl", "node"]);
+}
+
+#[test]
+fn what_is_set_of_the_links_holds_for_every_packet() {
+    let run = exec(&[
+        "--server",
+        &web(0),
+        "--client",
+        "curl -sS http://server/",
+        "--set",
+        "rtt=60ms",
+        "--set",
+        "down.delay=50ms",
+    ]);
+    assert_eq!(run.status, Some(0), "{}", run.stderr);
+    let mut flying = BTreeMap::new();
+    let mut counted = [0; 2];
+    for event in &run.events {
+        match &event.fact {
+            Fact::PacketDeparted(packet) => {
+                flying.insert(packet.id, (packet.from, event.at_us));
+            }
+            Fact::PacketArrived { id } => {
+                let (from, departed) = flying[id];
+                let (least, k) = match from {
+                    HostName::Client => (30_000, 0),
+                    _ => (50_000, 1),
+                };
+                let took = event.at_us - departed;
+                // Never early; how late is the machine's business, and measured elsewhere.
+                assert!((least..least + 25_000).contains(&took), "{from}: {took} us");
+                counted[k] += 1;
+            }
+            _ => {}
+        }
+    }
+    assert!(counted[0] >= 4 && counted[1] >= 3, "{counted:?}");
+}
+
+#[test]
+fn a_cut_that_nothing_heals_lasts_to_the_end_and_the_client_tells_its_own_status() {
+    let run = exec(&[
+        "--server",
+        &web(1_500),
+        "--client",
+        "curl -sS -m 3 http://server/",
+        "--cut-after",
+        "700ms",
+    ]);
+    assert_eq!(run.status, Some(28), "curl is out of time: {}", run.stderr);
+    let ends = run.events.iter().any(
+        |event| matches!(&event.fact, Fact::Rule { rule, active: false, .. } if rule == "cut"),
+    );
+    assert!(!ends, "the path was healed");
+    let dropped: BTreeSet<u64> = run
+        .events
+        .iter()
+        .filter_map(|event| match &event.fact {
+            Fact::PacketDropped { id, rule, .. } if rule == "cut" => Some(*id),
+            _ => None,
+        })
+        .collect();
+    // The response, and the client's FIN.
+    let lost = |host| {
+        run.packets(|packet| (packet.from, packet.id))
+            .iter()
+            .any(|(from, id)| *from == host && dropped.contains(id))
+    };
+    assert!(lost(HostName::Server) && lost(HostName::Client));
+    let verdict = run.verdict();
+    assert!(
+        verdict.summary.contains("never arrived"),
+        "{}",
+        verdict.summary
+    );
+    let refused = exec(&["--client", "curl -sS http://server/"]);
+    assert_eq!(refused.status, Some(7), "curl cannot connect");
+    assert_eq!(refused.verdict().how, "rst");
 }
 
 #[test]
@@ -196,6 +297,25 @@ fn nobody_outside_is_asked_for_a_name_and_nothing_leaves_for_it() {
 }
 
 #[test]
+fn a_server_that_does_not_listen_is_told_and_the_client_is_started_all_the_same() {
+    let run = exec(&[
+        "--server",
+        "sleep 86404.1",
+        "--client",
+        "echo on its own",
+        "--grace",
+        "200ms",
+    ]);
+    assert_eq!(run.status, Some(0), "{}", run.stderr);
+    assert!(run.output(OutputStream::Stdout).contains(&"on its own"));
+    let told = run.events.iter().any(
+        |event| matches!(&event.fact, Fact::Remark { text } if text.contains("does not listen")),
+    );
+    assert!(told);
+    assert!(!somebody_has("86404.1"));
+}
+
+#[test]
 fn what_goes_wrong_is_said_in_words() {
     let run = exec(&["--client", "no-such-program"]);
     assert_eq!(run.status, Some(127));
@@ -253,7 +373,8 @@ fn a_program_that_is_out_of_time_is_ended_and_what_it_detached_goes_with_it() {
 fn sleeping(marker: &str) -> Child {
     let client = format!("setsid sleep {marker} & sleep {marker}");
     let mut child = Command::new(env!("CARGO_BIN_EXE_linger"))
-        .args(["exec", "--format", "jsonl", "--client", &client])
+        .args(["exec", "--no-record", "--format", "jsonl", "--client"])
+        .arg(&client)
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .spawn()
@@ -279,13 +400,14 @@ fn signal(child: &Child, name: &str) {
 }
 
 #[test]
-fn ctrl_c_ends_everything() {
-    let marker = "86402.1";
-    let mut child = sleeping(marker);
-    signal(&child, "INT");
-    let status = child.wait().expect("it ends");
-    assert_eq!(status.code(), Some(130));
-    assert!(!somebody_has(marker));
+fn a_signal_ends_everything() {
+    for (name, status, marker) in [("INT", 130, "86402.1"), ("TERM", 143, "86402.2")] {
+        let mut child = sleeping(marker);
+        signal(&child, name);
+        let ended = child.wait().expect("it ends");
+        assert_eq!(ended.code(), Some(status), "{name}");
+        assert!(!somebody_has(marker), "{name}");
+    }
 }
 
 #[test]

@@ -226,6 +226,7 @@ struct Seen {
     flags: u8,
     seq: u32,
     ack: u32,
+    payload: String,
 }
 
 fn seen(host: HostName, outbound: bool, id: u64, unix_us: u64, bytes: &[u8]) -> Seen {
@@ -251,6 +252,7 @@ fn seen(host: HostName, outbound: bool, id: u64, unix_us: u64, bytes: &[u8]) -> 
         flags: tcp[13],
         seq: number(4),
         ack: number(8),
+        payload: to_hex(&tcp[usize::from(tcp[12] >> 4) * 4..]),
     }
 }
 
@@ -278,7 +280,7 @@ fn expected(run: &Recorded) -> Vec<Seen> {
     all
 }
 
-const FIELDS: [&str; 14] = [
+const FIELDS: [&str; 15] = [
     "frame.interface_name",
     "frame.p2p_dir",
     "frame.packet_id",
@@ -292,8 +294,14 @@ const FIELDS: [&str; 14] = [
     "tcp.flags",
     "tcp.seq_raw",
     "tcp.ack_raw",
+    "tcp.payload",
     "frame.comment",
 ];
+
+/// Digits as the record has them.
+fn to_hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
 
 fn read_by_tshark(row: &[String]) -> Seen {
     let (seconds, fraction) = row[3].split_once('.').expect("nanoseconds");
@@ -307,6 +315,7 @@ fn read_by_tshark(row: &[String]) -> Seen {
     Seen {
         host: match row[0].as_str() {
             "client" => HostName::Client,
+            "proxy" => HostName::Proxy,
             "server" => HostName::Server,
             other => panic!("interface {other}"),
         },
@@ -319,16 +328,17 @@ fn read_by_tshark(row: &[String]) -> Seen {
         flags: u16::from_str_radix(row[10].trim_start_matches("0x"), 16).expect("flags") as u8,
         seq: row[11].parse().expect("a sequence number"),
         ack: row[12].parse().expect("a sequence number"),
+        payload: row[13].clone(),
     }
 }
 
 /// Compares a run's capture with its record; gives each packet's comments.
-fn compare(run: &Recorded, capture: &Exported) -> Vec<(Seen, String)> {
-    let rows = fields(&capture.0, "", &FIELDS);
+fn compare(run: &Recorded, capture: &Path) -> Vec<(Seen, String)> {
+    let rows = fields(capture, "", &FIELDS);
     let read: Vec<(Seen, String)> = rows
         .iter()
         .map(|row| {
-            let comment = row.get(13).cloned().unwrap_or_default();
+            let comment = row.get(14).cloned().unwrap_or_default();
             (read_by_tshark(row), comment)
         })
         .collect();
@@ -338,7 +348,7 @@ fn compare(run: &Recorded, capture: &Exported) -> Vec<(Seen, String)> {
         assert_eq!(read, expected, "packet {k} of {}", run.header.run);
     }
     let broken = fields(
-        &capture.0,
+        capture,
         "_ws.malformed || _ws.expert.severity == error",
         &["frame.number", "_ws.expert.message"],
     );
@@ -377,7 +387,7 @@ async fn is_read_and_decrypted(tls: TlsOptions, version: &str) {
     assert_eq!(handshakes(&run).len(), 2, "one for each side");
 
     let capture = Exported::new(&run, Format::Pcapng);
-    let packets = compare(&run, &capture);
+    let packets = compare(&run, &capture.0);
     assert_eq!(requests(&capture.0), TARGETS);
     let said = |words: &str| packets.iter().filter(|(_, c)| c.contains(words)).count();
     assert!(said("dropped on the wire: cut (rule `cut`), 50 % of the way") >= 1);
@@ -430,7 +440,7 @@ async fn every_experiment_is_exported_in_every_format() {
             .expect("the run starts");
         let run = recorded(&manager, &run).await;
         let capture = Exported::new(&run, Format::Pcapng);
-        let packets = compare(&run, &capture);
+        let packets = compare(&run, &capture.0);
         let told = packets.iter().map(|(_, comment)| comment.as_str());
         let told: Vec<&str> = told.filter(|comment| !comment.is_empty()).collect();
         assert!(told.iter().any(|comment| comment.contains("chapter: ")));
@@ -440,4 +450,132 @@ async fn every_experiment_is_exported_in_every_format() {
             assert!(length > 500, "{experiment} as {}", format.name());
         }
     }
+}
+
+/// A folder that goes with the test.
+struct Folder(PathBuf);
+
+impl Folder {
+    fn new(name: &str) -> Self {
+        let path = env::temp_dir().join(format!("linger-{name}-{}", process::id()));
+        fs::create_dir_all(&path).expect("a folder can be made");
+        Self(path)
+    }
+
+    /// The options that export a run in every format, and the files.
+    fn exports(&self, name: &str) -> (Vec<String>, Vec<PathBuf>) {
+        let file = |format: Format| self.0.join(format!("{name}.{}", format.extension()));
+        let files: Vec<PathBuf> = Format::ALL.map(file).into();
+        let options = Format::ALL
+            .iter()
+            .zip(&files)
+            .flat_map(|(format, file)| {
+                let file = file.to_str().expect("a path that is text");
+                [format!("--{}", format.name()), file.to_owned()]
+            })
+            .collect();
+        (options, files)
+    }
+
+    /// Runs Linger with its recordings in this folder; gives what it printed.
+    fn linger(&self, arguments: &[&str], more: &[String]) -> String {
+        let output = Command::new(env!("CARGO_BIN_EXE_linger"))
+            .args(arguments)
+            .args(more)
+            .env("LINGER_DATA", self.0.join("data"))
+            .env_remove("COLUMNS")
+            .stdin(process::Stdio::null())
+            .output()
+            .expect("linger starts");
+        assert!(output.status.success(), "{arguments:?}: {output:?}");
+        String::from_utf8(output.stdout).expect("it writes UTF-8")
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+#[test]
+fn a_run_is_exported_alike_while_it_goes_on_and_from_its_recording() {
+    let folder = Folder::new("alike");
+    let (options, live) = folder.exports("live");
+    let run = ["run", "tcp-dead-peer", "--set", "idle=1s"];
+    let more = ["--set", "interval=1s", "--set", "count=1"];
+    folder.linger(&[&run[..], &more].concat(), &options);
+    let listed = folder.linger(&["runs", "list", "--json"], &[]);
+    let listed: serde_json::Value = serde_json::from_str(&listed).expect("JSON");
+    let id = listed[0]["id"].as_str().expect("a run was recorded");
+    let (options, recorded) = folder.exports("recorded");
+    folder.linger(&["runs", "export", id], &options);
+    for (live, recorded) in live.iter().zip(&recorded) {
+        let [one, other] = [live, recorded].map(|file| fs::read(file).expect("it was written"));
+        assert!(one == other, "{} differs", recorded.display());
+    }
+
+    // The capture tells which probe was lost, where and why; and the client's own interface alone
+    // has seen it.
+    let lost = fields(
+        &recorded[0],
+        "frame.comment contains \"dropped on the wire\"",
+        &["frame.interface_name", "tcp.len", "frame.comment"],
+    );
+    assert!(!lost.is_empty(), "a probe is lost");
+    for row in &lost {
+        assert_eq!(row[0], "client");
+        assert!(row[2].contains("(rule `cut`), 50 % of the way"), "{row:?}");
+    }
+    let described = fields(&recorded[0], "", &["frame.interface_description"]);
+    let told = format!("the client of run {id}, 192.0.2.1");
+    assert_eq!(described[0], [told]);
+}
+
+#[test]
+fn a_capture_has_an_interface_for_every_host() {
+    let folder = Folder::new("hosts");
+    let (options, files) = folder.exports("run");
+    let echo = concat!(
+        env!("CARGO_BIN_EXE_linger"),
+        " endpoint tcp-echo --port 7654"
+    );
+    let relay = r#"node -e '
+const net = require("net");
+net.createServer((near) => {
+  const far = net.connect(7654, "server");
+  near.pipe(far).pipe(near);
+}).listen(7654);'"#;
+    let client = r#"node -e '
+const socket = require("net").connect(7654, "proxy", () => socket.write("hello"));
+socket.on("data", () => socket.end());'"#;
+    let arguments = [
+        "exec", "--server", echo, "--proxy", relay, "--client", client,
+    ];
+    folder.linger(&arguments, &options);
+    let jsonl = fs::read_to_string(&files[1]).expect("it was written");
+    let (header, lines) = jsonl.split_once('\n').expect("a header");
+    let run = Recorded {
+        header: serde_json::from_str(header).expect("a header"),
+        lines: Vec::new(),
+        events: lines
+            .lines()
+            .map(|line| serde_json::from_str(line).expect("an event"))
+            .collect(),
+    };
+    let packets = compare(&run, &files[0]);
+    for host in [HostName::Client, HostName::Proxy, HostName::Server] {
+        let said = packets
+            .iter()
+            .filter(|(seen, _)| seen.host == host && seen.outbound && seen.payload == "68656c6c6f");
+        assert_eq!(
+            said.count(),
+            if host == HostName::Proxy { 2 } else { 1 },
+            "{host}"
+        );
+    }
+    let told = packets
+        .iter()
+        .any(|(_, comment)| comment.contains("starts node"));
+    assert!(told, "programs are told beside packets");
 }

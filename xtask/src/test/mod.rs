@@ -35,7 +35,8 @@ Environment:
   CHROME          The Chromium to use instead of the one on PATH
   CHROMEDRIVER    The driver to use instead of the one on PATH
   TSHARK          The tshark to use instead of the one on PATH, with editcap beside it
-Where they are not to be found, root on Debian gets the packages chromium, chromium-driver, tshark.
+The stage `net` also runs curl and node. Where one of them is not to be found, root on Debian gets
+its package: chromium, chromium-driver, tshark, curl, nodejs.
 
 Examples:
   cargo xtask test

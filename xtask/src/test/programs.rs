@@ -1,16 +1,17 @@
-//! Finds the programs that stages need (a Chromium and its driver, Wireshark's tshark), or fetches
-//! them.
+//! Finds the programs that stages need (a Chromium and its driver, Wireshark's tshark, curl,
+//! Node.js), or fetches them.
 
 use std::{
     path::{Path, PathBuf},
     process::Command,
+    sync::OnceLock,
 };
 
 /// A program that a stage needs, and where it may be found.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Wanted {
-    /// The variable that names it.
-    variable: &'static str,
+    /// The variable that names it, where what uses it heeds one; elsewhere it is the one on PATH.
+    variable: Option<&'static str>,
     /// Its names on PATH, the preferred one first.
     names: &'static [&'static str],
     /// Where else it is usually installed.
@@ -21,7 +22,7 @@ pub(crate) struct Wanted {
 
 /// The browser.
 pub(crate) const CHROMIUM: Wanted = Wanted {
-    variable: "CHROME",
+    variable: Some("CHROME"),
     names: &[
         "chromium",
         "chromium-browser",
@@ -38,7 +39,7 @@ pub(crate) const CHROMIUM: Wanted = Wanted {
 
 /// What wasm-bindgen's test runner drives the browser by.
 pub(crate) const DRIVER: Wanted = Wanted {
-    variable: "CHROMEDRIVER",
+    variable: Some("CHROMEDRIVER"),
     names: &["chromedriver"],
     places: &["/usr/lib/chromium/chromedriver"],
     package: "chromium-driver",
@@ -46,10 +47,26 @@ pub(crate) const DRIVER: Wanted = Wanted {
 
 /// What reads captures; its package brings `editcap`, too.
 pub(crate) const TSHARK: Wanted = Wanted {
-    variable: "TSHARK",
+    variable: Some("TSHARK"),
     names: &["tshark"],
     places: &[],
     package: "tshark",
+};
+
+/// What tests run on hosts that fetches pages.
+pub(crate) const CURL: Wanted = Wanted {
+    variable: None,
+    names: &["curl"],
+    places: &[],
+    package: "curl",
+};
+
+/// What tests run on hosts that speaks by itself.
+pub(crate) const NODE: Wanted = Wanted {
+    variable: None,
+    names: &["node"],
+    places: &[],
+    package: "nodejs",
 };
 
 /// Finds the program: the one that its variable names, else the one on PATH, else, for root on
@@ -64,13 +81,14 @@ pub(crate) fn find(wanted: Wanted) -> Result<PathBuf, String> {
         package,
         ..
     } = wanted;
-    if let Some(path) = std::env::var_os(variable).filter(|path| !path.is_empty()) {
+    let named = variable.and_then(|name| Some((name, std::env::var_os(name)?)));
+    if let Some((name, path)) = named.filter(|(_, path)| !path.is_empty()) {
         let path = PathBuf::from(path);
         return if path.is_file() {
             Ok(path)
         } else {
             Err(format!(
-                "{variable} names {}, which is not there",
+                "{name} names {}, which is not there",
                 path.display()
             ))
         };
@@ -78,36 +96,47 @@ pub(crate) fn find(wanted: Wanted) -> Result<PathBuf, String> {
     if let Some(path) = installed(wanted) {
         return Ok(path);
     }
-    let nowhere = format!("no {} on PATH, and {variable} is not set", names[0]);
+    let nowhere = match variable {
+        Some(variable) => format!("no {} on PATH, and {variable} is not set", names[0]),
+        None => format!("no {} on PATH", names[0]),
+    };
     if !(is_root() && Path::new("/etc/debian_version").exists()) {
         return Err(format!(
             "{nowhere} (root on Debian would get the package {package})"
         ));
     }
     println!("{nowhere}; installing Debian's package {package}");
-    for arguments in [
-        &["update", "--quiet", "--quiet"][..],
-        &[
-            "install",
-            "--quiet",
-            "--quiet",
-            "--yes",
-            "--no-install-recommends",
-            package,
-        ],
-    ] {
-        let ran = Command::new("apt-get")
-            .args(arguments)
-            .env("DEBIAN_FRONTEND", "noninteractive")
-            .status();
-        if !ran.as_ref().is_ok_and(|status| status.success()) {
-            let line = arguments.join(" ");
-            return Err(format!(
-                "{nowhere}, and `apt-get {line}` did not help ({ran:?})"
-            ));
-        }
-    }
+    install(package).map_err(|error| format!("{nowhere}, and {error}"))?;
     installed(wanted).ok_or(format!("{nowhere}, not even after installing {package}"))
+}
+
+/// Installs one of Debian's packages, and nothing that it merely recommends.
+fn install(package: &str) -> Result<(), String> {
+    /// The lists of packages are fetched once.
+    static UPDATED: OnceLock<Result<(), String>> = OnceLock::new();
+    UPDATED
+        .get_or_init(|| apt_get(&["update", "--quiet", "--quiet"]))
+        .clone()?;
+    apt_get(&[
+        "install",
+        "--quiet",
+        "--quiet",
+        "--yes",
+        "--no-install-recommends",
+        package,
+    ])
+}
+
+fn apt_get(arguments: &[&str]) -> Result<(), String> {
+    let ran = Command::new("apt-get")
+        .args(arguments)
+        .env("DEBIAN_FRONTEND", "noninteractive")
+        .status();
+    if ran.as_ref().is_ok_and(|status| status.success()) {
+        return Ok(());
+    }
+    let line = arguments.join(" ");
+    Err(format!("`apt-get {line}` did not help ({ran:?})"))
 }
 
 fn installed(wanted: Wanted) -> Option<PathBuf> {

@@ -13,7 +13,7 @@ use anyhow::{Context, Result};
 use serde_json::{Value, json};
 
 use super::{
-    programs::{self, CHROMIUM, DRIVER, TSHARK},
+    programs::{self, CHROMIUM, CURL, DRIVER, NODE, TSHARK, Wanted},
     report::{Ended, Missing, Report, compile},
     summary,
 };
@@ -32,8 +32,9 @@ const RUNNER: &str = "wasm-test-runner";
 /// Where tests in network namespaces are: every file there whose name begins with [`NET`].
 const SERVER_TESTS: &str = "server/tests";
 const NET: &str = "net";
-/// The tests among them that have captures read by tshark.
-const CAPTURES: &str = "export::";
+/// The files among them whose tests need programs of others.
+const WITH_PROGRAMS: [(&str, &[Wanted]); 2] =
+    [("exec", &[CURL, NODE]), ("export", &[TSHARK, NODE])];
 
 /// A part of everything that must pass.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -139,28 +140,46 @@ fn net(report: &mut Report) -> Result<Ended> {
     for name in targets {
         command.args(["--test", &name]);
     }
-    match programs::find(TSHARK) {
-        Ok(tshark) => {
-            command.env("TSHARK", tshark);
-            report.tests(command)?;
-            Ok(Ended::Ran)
+    let mut missing: Vec<String> = Vec::new();
+    let mut left_out = Vec::new();
+    let mut tests = 0;
+    for (file, wanted) in WITH_PROGRAMS {
+        let found = wanted.iter().map(|wanted| programs::find(*wanted));
+        let reasons: Vec<String> = found.filter_map(Result::err).collect();
+        if !reasons.is_empty() {
+            left_out.extend(["--skip".to_owned(), format!("{file}::")]);
+            tests += tests_of(file)?;
         }
-        Err(reason) => {
-            command.args(["--", "--skip", CAPTURES]);
-            report.tests(command)?;
-            let source = settings::root()
-                .join(SERVER_TESTS)
-                .join(NET)
-                .join("export.rs");
-            let source = fs::read_to_string(&source)
-                .with_context(|| format!("read {}", source.display()))?;
-            Ok(Ended::Skipped(Missing {
-                reason,
-                remedy: "install Wireshark's tshark, or name it in TSHARK".to_owned(),
-                tests: summary::tests_in(&source),
-            }))
-        }
+        missing.extend(reasons);
     }
+    if let Ok(tshark) = programs::find(TSHARK) {
+        command.env("TSHARK", tshark);
+    }
+    command.arg("--").args(left_out);
+    report.tests(command)?;
+    if missing.is_empty() {
+        return Ok(Ended::Ran);
+    }
+    missing.sort();
+    missing.dedup();
+    Ok(Ended::Skipped(Missing {
+        reason: missing.join(", "),
+        remedy: "install curl, Node.js and Wireshark's tshark, or name the last in TSHARK"
+            .to_owned(),
+        tests,
+    }))
+}
+
+/// How many tests a file of those in network namespaces has.
+fn tests_of(file: &str) -> Result<usize> {
+    let source = settings::root()
+        .join(SERVER_TESTS)
+        .join(NET)
+        .join(file)
+        .with_extension("rs");
+    let source =
+        fs::read_to_string(&source).with_context(|| format!("read {}", source.display()))?;
+    Ok(summary::tests_in(&source))
 }
 
 fn wasm(report: &mut Report) -> Result<Ended> {
@@ -422,6 +441,9 @@ mod tests {
         let net = test_targets(&[SERVER_TESTS], |name| name.starts_with(NET)).unwrap();
         assert!(!net.is_empty(), "no {NET}*.rs in {SERVER_TESTS}");
         assert!(count(&settings::root().join(SERVER_TESTS), NET) > 0);
+        for (file, wanted) in WITH_PROGRAMS {
+            assert!(tests_of(file).unwrap() > 0 && !wanted.is_empty(), "{file}");
+        }
         assert!(count(&settings::root().join("web/tests"), "") > 0);
         assert!(count(&settings::root().join("xtask/browser-tests/tests"), "") > 0);
     }
