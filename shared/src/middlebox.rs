@@ -8,7 +8,7 @@ use std::{fmt, net::Ipv4Addr, str::FromStr};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-use crate::units::{format_duration, human};
+use crate::units::{format_duration, human, parse_duration};
 
 /// What a NAT's outside is addressed by: like the proxy's, of the third documentation range
 /// (RFC 5737), so that it is none of the hosts' own.
@@ -170,6 +170,78 @@ impl Middlebox {
             });
         }
         Ok(())
+    }
+}
+
+/// A text that describes no middlebox.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum DescriptionError {
+    /// The first word is no kind and no preset.
+    #[error(
+        "`{0}` is no middlebox: write firewall or nat with idle=DURATION, or one of {presets}",
+        presets = PRESETS.map(|preset| preset.id).join(", ")
+    )]
+    Unknown(String),
+    /// A firewall or NAT of one's own needs its limit.
+    #[error("a {0} needs its limit: {0},idle=5s")]
+    NoLimit(&'static str),
+    /// A part is not understood.
+    #[error(
+        "`{0}` is not understood: idle=DURATION, expiry=STYLE, place=0 to 1, or real for a preset's own times"
+    )]
+    Part(String),
+    /// The style is none.
+    #[error(transparent)]
+    Expiry(#[from] UnknownExpiry),
+    /// A value is out of its bounds.
+    #[error(transparent)]
+    Bound(#[from] PlanError),
+}
+
+impl FromStr for Middlebox {
+    type Err = DescriptionError;
+
+    /// Reads `firewall,idle=5s`, `nat,idle=5s,expiry=rst-to-both,place=0.2`, a preset such as
+    /// `aws-nlb`, whose times are divided by its scale, or `aws-nlb,real`, whose times are its own.
+    /// What is said after a preset goes before what the preset says.
+    fn from_str(text: &str) -> Result<Self, DescriptionError> {
+        let mut parts = text.split(',').map(str::trim);
+        let name = parts.next().unwrap_or_default();
+        let parts: Vec<&str> = parts.collect();
+        let preset = Preset::find(name);
+        let own = match name {
+            "firewall" => Some(Kind::Firewall),
+            "nat" => Some(Kind::Nat),
+            _ => None,
+        };
+        let mut plan = match (preset, own) {
+            (Some(preset), _) if parts.contains(&"real") => preset.real(),
+            (Some(preset), _) => preset.scaled(),
+            // Whoever names no limit is told below.
+            (None, Some(kind)) => Self::new(kind, 0),
+            (None, None) => return Err(DescriptionError::Unknown(name.to_owned())),
+        };
+        for part in parts {
+            let wrong = || DescriptionError::Part(part.to_owned());
+            match part.split_once('=') {
+                None if part == "real" && preset.is_some() => {}
+                Some(("idle", value)) => {
+                    let idle_us = parse_duration(value).map_err(|_| wrong())?;
+                    plan = Self {
+                        place: plan.place,
+                        ..Self::new(plan.kind, idle_us).expiring(plan.expiry)
+                    };
+                }
+                Some(("expiry", value)) => plan.expiry = value.parse()?,
+                Some(("place", value)) => plan.place = value.parse().map_err(|_| wrong())?,
+                _ => return Err(wrong()),
+            }
+        }
+        if plan.idle_us == 0 {
+            return Err(DescriptionError::NoLimit(plan.kind.as_str()));
+        }
+        plan.check()?;
+        Ok(plan)
     }
 }
 
@@ -443,6 +515,39 @@ mod tests {
             assert_eq!(json, serde_json::json!(style.as_str()));
         }
         assert!("loudly".parse::<Expiry>().is_err());
+    }
+
+    #[test]
+    fn a_box_is_read_from_a_line_of_text() {
+        let read = |text: &str| text.parse::<Middlebox>();
+        let own = Middlebox::new(Kind::Nat, 5_000_000).expiring(Expiry::RstToBoth);
+        assert_eq!(
+            read("nat, idle=5s, expiry=rst-to-both,place=0.2"),
+            Ok(Middlebox { place: 0.2, ..own })
+        );
+        for preset in PRESETS {
+            assert_eq!(read(preset.id), Ok(preset.scaled()));
+            assert_eq!(read(&format!("{},real", preset.id)), Ok(preset.real()));
+        }
+        let sooner = read("aws-nlb,idle=2s").unwrap();
+        assert_eq!(
+            (sooner.idle_us, sooner.expiry),
+            (2_000_000, Expiry::RstOnNextPacket)
+        );
+        for (text, named) in [
+            ("", "`` is no middlebox"),
+            ("fierwall,idle=1s", "`fierwall` is no middlebox"),
+            ("firewall", "firewall,idle=5s"),
+            ("firewall,real,idle=1s", "`real`"),
+            ("firewall,idle", "`idle`"),
+            ("nat,idle=soon", "`idle=soon`"),
+            ("nat,idle=1us", "`idle_us` is 1;"),
+            ("nat,idle=1s,expiry=loudly", "`loudly`"),
+            ("nat,idle=1s,place=2", "`place` is 2;"),
+        ] {
+            let error = read(text).unwrap_err().to_string();
+            assert!(error.contains(named), "{text}: {error}");
+        }
     }
 
     #[test]

@@ -10,7 +10,7 @@ use std::{
 };
 
 use clap::Args;
-use linger_shared::{protocol::RunState, rule::RuleSpec};
+use linger_shared::{middlebox::Middlebox, protocol::RunState, rule::RuleSpec};
 
 use super::{
     CliError,
@@ -36,10 +36,15 @@ use crate::{
   linger exec --server 'python3 -m http.server 80' --client 'curl -s http://server/'
   linger exec --server 'node server.js' --client 'node client.js' --set rtt=80ms --cut-after 5s
   linger exec --client 'curl -sS -m 3 http://server/' --set loss=1% --set down.rate=2mbit
+  linger exec --server ... --client ... --middlebox aws-nat-gateway
   linger exec --server ... --client ... --pcapng run.pcapng --format jsonl
 
 What can be set: rtt, and for each link delay, jitter, rate, queue, loss, duplicate, reorder, mtu;
 with `up.` or `down.` before it, for one direction alone.
+Middleboxes: firewall or nat with idle=DURATION, and expiry=silence, rst-on-next-packet, fin-to-both
+or rst-to-both; or a product's documented limits, scaled down to seconds unless `,real` is added:
+azure-load-balancer, azure-load-balancer-reset, aws-nlb, aws-nat-gateway, gcp-firewall,
+docker-swarm-vip, kubernetes-ipvs, rfc-5382, linux-conntrack.
 Exit status: the client's program's own, 128 and the signal's number where one ended it; 1 where the
 laboratory failed, 2 for wrong usage, 130 after Ctrl-C.")]
 pub(super) struct Arguments {
@@ -55,6 +60,10 @@ pub(super) struct Arguments {
     /// A condition of the links, such as rtt=40ms; may be given several times.
     #[arg(long = "set", value_name = "NAME=VALUE", value_parser = setting)]
     set: Vec<(String, String)>,
+    /// A firewall or NAT between the client and the next host: a preset such as aws-nlb, or
+    /// firewall,idle=5s,expiry=rst-to-both.
+    #[arg(long, value_name = "BOX", value_parser = middlebox)]
+    middlebox: Option<Middlebox>,
     /// A rule of the wire, such as `drop next data from server`; may be given several times.
     #[arg(long = "rule", value_name = "RULE", value_parser = rule)]
     rules: Vec<RuleSpec>,
@@ -92,6 +101,10 @@ fn setting(text: &str) -> Result<(String, String), String> {
     }
 }
 
+fn middlebox(text: &str) -> Result<Middlebox, String> {
+    text.parse::<Middlebox>().map_err(|error| error.to_string())
+}
+
 fn rule(text: &str) -> Result<RuleSpec, String> {
     text.parse::<RuleSpec>().map_err(|error| error.to_string())
 }
@@ -112,6 +125,7 @@ pub(super) async fn exec(arguments: Arguments) -> Result<ExitCode, CliError> {
         server: arguments.server,
         proxy: arguments.proxy,
         links,
+        middlebox: arguments.middlebox,
         rules: arguments.rules,
         grace: arguments.grace,
         cut_after: arguments.cut_after,
@@ -180,6 +194,22 @@ fn status(outcome: &Outcome) -> u8 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_help_names_every_preset_of_a_middlebox() {
+        use clap::CommandFactory;
+        use linger_shared::middlebox::PRESETS;
+
+        #[derive(clap::Parser)]
+        struct Command {
+            #[command(flatten)]
+            exec: Arguments,
+        }
+        let help = Command::command().render_long_help().to_string();
+        for preset in PRESETS {
+            assert!(help.contains(preset.id), "{}", preset.id);
+        }
+    }
 
     #[test]
     fn the_clients_end_becomes_the_exit_status_of_a_shell() {

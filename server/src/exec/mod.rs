@@ -14,6 +14,7 @@ use std::{
 use linger_shared::{
     event::{HostName, Mode},
     experiment::{Descriptor, Params, Value},
+    middlebox::Middlebox,
     rule::RuleSpec,
     units::human,
 };
@@ -43,6 +44,8 @@ pub struct Programs {
     pub proxy: Option<String>,
     /// What joins the hosts.
     pub links: Vec<LinkPlan>,
+    /// What stands on the first link.
+    pub middlebox: Option<Middlebox>,
     /// Rules of the wire, armed before anything is started.
     pub rules: Vec<RuleSpec>,
     /// The client is started when the others listen, or after this time.
@@ -89,6 +92,11 @@ impl Programs {
             );
         }
         values.extend(settings.iter().cloned());
+        values.extend(
+            self.middlebox
+                .iter()
+                .map(|middlebox| ("middlebox".to_owned(), middlebox.to_string())),
+        );
         for (name, time) in [
             ("cut-after", self.cut_after),
             ("heal-after", self.heal_after),
@@ -139,6 +147,7 @@ impl Experiment for Programs {
         });
         Plan {
             links: self.links.clone(),
+            middlebox: self.middlebox.clone(),
             ..Plan::symmetric(0, lasts)
         }
     }

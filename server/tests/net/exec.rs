@@ -242,6 +242,31 @@ fn a_node_program_speaks_through_a_relay_on_the_proxy_over_two_connections() {
 }
 
 #[test]
+fn a_middlebox_forgets_a_connection_that_programs_leave_idle() {
+    let client = r#"node -e '
+const socket = require("net").connect(7654, "server", () => socket.write("early"));
+socket.once("data", () => setTimeout(() => socket.write("late"), 1500));
+socket.on("error", (error) => { console.error(error.code); process.exit(4); });'"#;
+    let run = exec(&[
+        "--server",
+        ECHO,
+        "--client",
+        client,
+        "--middlebox",
+        "firewall,idle=500ms,expiry=rst-on-next-packet",
+        "--duration",
+        "10s",
+    ]);
+    assert_eq!(run.status, Some(4), "{}", run.stderr);
+    assert!(run.output(OutputStream::Stderr).contains(&"ECONNRESET"));
+    let forgotten = run
+        .events
+        .iter()
+        .any(|event| matches!(&event.fact, Fact::PacketDropped { rule, .. } if rule == "firewall"));
+    assert!(forgotten, "the box drops what it has forgotten");
+}
+
+#[test]
 fn a_path_is_cut_and_healed_while_programs_speak() {
     let client = r#"node -e '
 const socket = require("net").connect(7654, "server");
