@@ -12,7 +12,7 @@ trap 'rm -f "$device"' EXIT
 mount --bind "$device" /dev/net/tun
 "$0" doctor --json >/dev/null
 setpriv --reuid 65534 --regid 65534 --clear-groups "$1" doctor --json
-setpriv --reuid 65534 --regid 65534 --clear-groups "$1" run tcp-lifecycle --format jsonl
+setpriv --reuid 65534 --regid 65534 --clear-groups "$1" run tcp-lifecycle --no-record --format jsonl
 "#;
 
 fn is_root() -> bool {
@@ -41,7 +41,7 @@ fn an_ordinary_user_runs_experiments_in_a_user_namespace() {
         command
             .args([
                 "-c",
-                r#""$0" doctor --json; "$0" run tcp-lifecycle --format jsonl"#,
+                r#""$0" doctor --json; "$0" run tcp-lifecycle --no-record --format jsonl"#,
             ])
             .arg(linger);
         command
