@@ -78,7 +78,8 @@ pub(super) fn join(status: StatusCode, note: JoinNote, to: &str) -> Response {
             .to_owned(),
         JoinNote::Wait { seconds } => format!(
             "<p class=\"alert\" id=\"note\" role=\"alert\">Too many wrong codes came from your \
-             address. The next one can be tried in {seconds} seconds.</p>"
+             address. The next one can be tried in {seconds} second{}.</p>",
+            if seconds == 1 { "" } else { "s" }
         ),
     };
     let (invalid, title) = match note {

@@ -15,7 +15,7 @@ use base64::Engine as _;
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
 
-use crate::devtools::Connection;
+use crate::{Scratch, devtools::Connection};
 
 /// How often a condition is looked at.
 const INTERVAL: Duration = Duration::from_millis(30);
@@ -226,6 +226,34 @@ impl Page {
             .await?;
         }
         Ok(())
+    }
+
+    /// Clicks on an element that makes the browser save a file, and gives the file's name and content.
+    ///
+    /// # Errors
+    /// As [`click`](Self::click), and when no file was saved after `patience`.
+    pub async fn download(&self, patience: Duration, element: &str) -> Result<(String, Vec<u8>)> {
+        let folder = Scratch::new("download")?;
+        let allowed = json!({"behavior": "allow", "downloadPath": folder.0});
+        self.connection
+            .call(None, "Browser.setDownloadBehavior", allowed)
+            .await?;
+        self.click(element).await?;
+        let deadline = Instant::now() + patience;
+        loop {
+            // The browser gives a file its name when all of it is there.
+            for entry in std::fs::read_dir(&folder.0)? {
+                let entry = entry?;
+                let name = entry.file_name().to_string_lossy().into_owned();
+                if !name.starts_with('.') && !name.ends_with(".crdownload") {
+                    return Ok((name, std::fs::read(entry.path())?));
+                }
+            }
+            if Instant::now() > deadline {
+                bail!("after {patience:?} {element} has made the browser save nothing");
+            }
+            sleep(INTERVAL).await;
+        }
     }
 
     /// Presses and releases a key: a character, or a name such as `Tab`, `Enter`, `Escape`.

@@ -28,6 +28,7 @@ pub struct Server {
     process: Child,
     address: SocketAddr,
     data: Scratch,
+    options: Vec<&'static str>,
 }
 
 impl Server {
@@ -36,12 +37,21 @@ impl Server {
     /// # Errors
     /// When it cannot be started or does not say where it listens.
     pub fn start() -> Result<Self> {
+        Self::start_with(&[])
+    }
+
+    /// As [`start`](Self::start), with more of the options that `linger serve` has.
+    ///
+    /// # Errors
+    /// As [`start`](Self::start).
+    pub fn start_with(options: &[&'static str]) -> Result<Self> {
         let data = Scratch::new("server")?;
-        let (process, address) = spawn(SocketAddr::from(([127, 0, 0, 1], 0)), &data)?;
+        let (process, address) = spawn(SocketAddr::from(([127, 0, 0, 1], 0)), &data, options)?;
         Ok(Self {
             process,
             address,
             data,
+            options: options.to_vec(),
         })
     }
 
@@ -90,7 +100,7 @@ impl Server {
     /// # Errors
     /// As [`start`](Self::start).
     pub fn restart(&mut self) -> Result<()> {
-        let (process, _) = spawn(self.address, &self.data)?;
+        let (process, _) = spawn(self.address, &self.data, &self.options)?;
         self.process = process;
         Ok(())
     }
@@ -173,11 +183,12 @@ impl Drop for Server {
     }
 }
 
-fn spawn(listen: SocketAddr, data: &Scratch) -> Result<(Child, SocketAddr)> {
+fn spawn(listen: SocketAddr, data: &Scratch, options: &[&str]) -> Result<(Child, SocketAddr)> {
     let program = program(SERVER_VARIABLE)?;
     let mut process = Command::new(&program)
         .args(["serve", "--listen", &listen.to_string(), "--data"])
         .arg(&data.0)
+        .args(options)
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .spawn()

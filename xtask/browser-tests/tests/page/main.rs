@@ -2,8 +2,10 @@
 //!
 //! Each test has a server and a browser of its own, and fails on any error that the page reports.
 
+mod export;
 mod faults;
 mod form;
+mod join;
 mod keyboard;
 mod narrow;
 mod recorded;
