@@ -414,8 +414,8 @@ fn other_programs_files_are_refused_and_left_as_they_are() {
     );
 }
 
-#[test]
-fn a_log_that_was_cut_anywhere_leaves_a_record_without_gaps() {
+/// A database whose log has six hundred events of a run, thirty commits: both files' bytes.
+fn database_and_log() -> (Vec<u8>, Vec<u8>) {
     let folder = Scratch::new();
     let store = SqliteStore::open(&folder).unwrap();
     let mut kept = create(&store, "r");
@@ -426,26 +426,69 @@ fn a_log_that_was_cut_anywhere_leaves_a_record_without_gaps() {
     let database = fs::read(folder.join(schema::FILE)).unwrap();
     let log = fs::read(folder.join("linger.db-wal")).unwrap();
     assert!(log.len() > 100_000, "what was written is in the log");
+    (database, log)
+}
+
+/// How many of the run's events there are with such a log, besides the end that says that it was
+/// cut off; `None` where not even its beginning is there.
+fn left(database: &[u8], log: &[u8]) -> Option<u64> {
+    let copy = Scratch::new();
+    fs::create_dir_all(&*copy).unwrap();
+    fs::write(copy.join(schema::FILE), database).unwrap();
+    fs::write(copy.join("linger.db-wal"), log).unwrap();
+    let store = SqliteStore::open(&copy).unwrap();
+    let entry = store.entry("r").unwrap()?;
+    let events = all(&store, "r");
+    let kept = events.len() as u64 - 1;
+    assert_eq!(entry.events, kept + 1);
+    assert_eq!(events[..events.len() - 1], lines(0..kept));
+    assert_eq!(entry.state, RunState::Failed);
+    Some(kept)
+}
+
+#[test]
+fn a_log_that_was_cut_anywhere_leaves_a_record_without_gaps() {
+    let (database, log) = database_and_log();
     let mut counts = std::collections::BTreeSet::new();
     for part in 0..=40 {
-        let copy = Scratch::new();
-        fs::create_dir_all(&*copy).unwrap();
-        fs::write(copy.join(schema::FILE), &database).unwrap();
         let cut = log.len() * part / 40 + usize::from(part % 3 == 1) * 7;
-        fs::write(copy.join("linger.db-wal"), &log[..cut.min(log.len())]).unwrap();
-        let store = SqliteStore::open(&copy).unwrap();
-        let Some(entry) = store.entry("r").unwrap() else {
-            continue; // Its beginning was cut off.
-        };
-        let events = all(&store, "r");
-        let kept = events.len() as u64 - 1;
-        assert_eq!(entry.events, kept + 1);
-        assert_eq!(events[..events.len() - 1], lines(0..kept));
-        assert_eq!(entry.state, RunState::Failed);
-        counts.insert(kept);
+        counts.extend(left(&database, &log[..cut.min(log.len())]));
     }
     assert!(counts.len() > 20, "{counts:?}");
     assert_eq!(counts.last(), Some(&600));
+}
+
+#[test]
+fn a_log_that_was_damaged_anywhere_is_cut_there() {
+    let (database, log) = database_and_log();
+    let mut before = None;
+    let mut counts = std::collections::BTreeSet::new();
+    for part in 0..40 {
+        let place = log.len() * part / 40 + part * 11;
+        // One bit; and a sector that a disk has given back as zeros.
+        let mut flipped = log.clone();
+        flipped[place] ^= 0x10;
+        let mut zeroed = log.clone();
+        let sector = place / 512 * 512;
+        let end = (sector + 512).min(zeroed.len());
+        zeroed[sector..end].fill(0);
+        for damaged in [flipped, zeroed] {
+            if damaged == log {
+                continue; // Nothing but zeros was there.
+            }
+            let kept = left(&database, &damaged);
+            assert!(kept.is_none_or(|kept| kept < 600), "{place}: {kept:?}");
+            counts.extend(kept);
+        }
+        // What comes before the damage is not lost with it: the further back, the more is left.
+        let cut = left(&database, &log[..sector]);
+        assert!(cut >= before, "{place}: {before:?}, then {cut:?}");
+        before = cut;
+    }
+    assert!(counts.len() > 20, "{counts:?}");
+    // And what follows a whole log means nothing.
+    let followed = [&log[..], &[0x5a; 9_000]].concat();
+    assert_eq!(left(&database, &followed), Some(600));
 }
 
 #[test]

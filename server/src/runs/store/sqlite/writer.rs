@@ -1,7 +1,8 @@
 //! The thread that writes: what all runs have to record, together, every [`GATHER`].
 //!
 //! One transaction for all of them costs hardly more than one for each would, and a kill loses what
-//! was gathered and not yet committed: some tens of milliseconds. What the database refuses breaks
+//! was gathered and not yet committed: some tens of milliseconds. The time that a transaction takes
+//! counts towards the next one's, so that a slow disk does not add to it. What the database refuses breaks
 //! the records that were part of it and no others; their runs go on.
 
 use std::{
@@ -24,7 +25,8 @@ use super::{
     recover,
 };
 
-/// How long events are gathered before they are written.
+/// How long events are gathered before they are written, from the beginning of one transaction to
+/// that of the next.
 const GATHER: Duration = Duration::from_millis(20);
 
 /// How long another process may hold the database before its lock counts as a failure: longer than
@@ -65,17 +67,17 @@ impl Inbox {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Waits for orders and then gathers for a while; none where there will be none any more.
-    fn take(&self) -> Vec<Order> {
+    /// Waits for orders, and gathers them until it is time to write; none where there will be none
+    /// any more.
+    fn take(&self, earliest: Instant) -> Vec<Order> {
         let mut waiting = self
             .changed
             .wait_while(self.lock(), |waiting| {
                 waiting.orders.is_empty() && !waiting.closed
             })
             .unwrap_or_else(PoisonError::into_inner);
-        let until = Instant::now() + GATHER;
         while !waiting.closed {
-            let left = until.saturating_duration_since(Instant::now());
+            let left = earliest.saturating_duration_since(Instant::now());
             if left.is_zero() {
                 break;
             }
@@ -102,11 +104,13 @@ impl Writer {
         let thread = thread::Builder::new()
             .name("recording".to_owned())
             .spawn(move || {
+                let mut earliest = Instant::now();
                 loop {
-                    let taken = orders.take();
+                    let taken = orders.take(earliest);
                     if taken.is_empty() {
                         break;
                     }
+                    earliest = Instant::now() + GATHER;
                     desk.write(taken);
                 }
             })?;
