@@ -1,6 +1,7 @@
 use super::*;
 use crate::dissect::testing::{
-    Talk, http1_talk, http2_talk, masked, record, tls12_talk, tls13_talk, websocket_talk,
+    Talk, client_hello, handshake, http1_talk, http2_talk, masked, record, server_hello,
+    tls12_talk, tls13_talk, websocket_talk,
 };
 
 /// Sequence numbers of both sides' first bytes; the client's stream soon wraps around.
@@ -352,6 +353,27 @@ fn nonsense_within_a_protocol_is_said_to_be_not_understood() {
     assert_eq!(
         feed.send(1, b"HTTP/1.1 200 OK\r\n\r\n"),
         ["HTTP/1.1 200 OK"]
+    );
+}
+
+#[test]
+fn a_handshake_message_longer_than_what_is_kept_of_it_is_told_and_followed() {
+    let mut feed = Feed::new();
+    feed.send(0, &record(22, &client_hello(&[])));
+    // A chain of certificates of 80 kB, and the message behind it in its last record.
+    let mut chain = handshake(11, &[0; 80_000]);
+    chain.extend(handshake(14, &[]));
+    let mut lines = feed.send(1, &record(22, &server_hello(false, &[])));
+    for fragment in chain.chunks(16_384) {
+        lines.extend(feed.send(1, &record(22, fragment)));
+    }
+    assert_eq!(
+        lines,
+        [
+            "TLS 1.2 ServerHello",
+            "TLS 1.2 Certificate",
+            "TLS 1.2 ServerHelloDone"
+        ]
     );
 }
 
