@@ -111,6 +111,20 @@ impl Sockets {
         change
     }
 
+    /// A host has lost its power. Its kernel's last word tells of connections alone, but nobody
+    /// listens there either.
+    pub(super) fn lose_listeners(&mut self, host: HostName, at_us: u64) {
+        for life in &mut self.lives {
+            let listens = |(_, told): &(u64, Option<Box<SocketSnapshot>>)| {
+                told.as_ref()
+                    .is_some_and(|told| told.state == TcpState::Listen)
+            };
+            if life.host == host && life.history.last().is_some_and(listens) {
+                remember(&mut life.history, at_us, None);
+            }
+        }
+    }
+
     fn life(
         &mut self,
         host: HostName,

@@ -5,7 +5,7 @@ use linger_shared::{
         MARGIN_PX, TimeScale, View, default_px_per_ms, layout,
         scene::{Arrow, Head, Layer, Note, Scene, Weight},
     },
-    event::{HostName, Role, TcpState},
+    event::{Fact, HostName, Observer, Role, TcpState},
 };
 
 use crate::{
@@ -476,6 +476,24 @@ fn the_sockets_table_is_as_of_any_moment() {
     let after = model.sockets_at(u64::MAX);
     assert_eq!(after.len(), 1, "the server's socket is gone");
     assert_eq!(after[0].snapshot.state, TcpState::TimeWait);
+}
+
+#[test]
+fn nobody_listens_on_a_host_without_power() {
+    let mut run = Run::new("sandbox", 20_000);
+    for host in [Client, Server] {
+        run.state(1_000, host, TcpState::Listen);
+    }
+    let by = "user".to_owned();
+    let (host, on) = (Server, false);
+    run.push(5_000, Observer::Wire, Fact::Power { host, on, by });
+    let model = run.model();
+    let listening = |at_us| {
+        let rows = model.sockets_at(at_us);
+        rows.iter().map(|row| row.host).collect::<Vec<_>>()
+    };
+    assert_eq!(listening(4_999), [Client, Server]);
+    assert_eq!(listening(5_000), [Client]);
 }
 
 #[test]

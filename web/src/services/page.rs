@@ -77,7 +77,7 @@ pub fn listen_to_keys(
             let Some(event) = event.dyn_ref::<KeyboardEvent>() else {
                 return;
             };
-            if event.default_prevented() {
+            if event.default_prevented() || (event.key() == "Escape" && a_menu_is_open()) {
                 return;
             }
             let stroke = Stroke {
@@ -93,6 +93,14 @@ pub fn listen_to_keys(
             }
         },
     ))
+}
+
+/// Whether there is a menu that the browser itself closes with Escape.
+fn a_menu_is_open() -> bool {
+    web_sys::window()
+        .and_then(|window| window.document())
+        .and_then(|document| document.query_selector(":popover-open").ok().flatten())
+        .is_some()
 }
 
 fn focus_of(element: Option<Element>) -> Focus {

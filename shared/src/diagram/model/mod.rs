@@ -184,6 +184,12 @@ impl Model {
             | Fact::Process { .. }
             | Fact::Power { .. }
             | Fact::Flow { .. }) => {
+                if let Fact::Power {
+                    host, on: false, ..
+                } = fact
+                {
+                    self.sockets.lose_listeners(*host, at_us);
+                }
                 let host = match (fact, event.seen_by) {
                     (Fact::Power { host, .. }, _) => *host,
                     (_, Observer::App(host) | Observer::Kernel(host)) => host,

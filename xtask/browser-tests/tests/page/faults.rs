@@ -84,18 +84,18 @@ async fn what_is_in_force_is_still_known_after_a_reload() -> Result<()> {
     let page = &visit.page;
     let id = visit.start().await?;
     visit.packets(6, A_RUN).await?;
-    inject(page, "Client \u{2192} server").await?;
-    in_force(page, &["Cut client \u{2192} server"]).await?;
-    // Nothing with data can come of the server any more, so this one stays armed.
+    inject(page, "Server \u{2192} client").await?;
+    in_force(page, &["Cut server \u{2192} client"]).await?;
+    // What is cut is dropped before any rule looks at it, so this one stays armed.
     inject(page, "From the server").await?;
     let armed = "Drops the next packet with data sent by server";
-    in_force(page, &["Cut client \u{2192} server", armed]).await?;
+    in_force(page, &["Cut server \u{2192} client", armed]).await?;
 
     page.reload().await?;
-    in_force(page, &["Cut client \u{2192} server", armed]).await?;
+    in_force(page, &["Cut server \u{2192} client", armed]).await?;
     page.click("document.querySelector('.force button.close')")
         .await?;
-    in_force(page, &["Cut client \u{2192} server"]).await?;
+    in_force(page, &["Cut server \u{2192} client"]).await?;
     heal(page).await?;
     in_force(page, &[]).await?;
     page.wait_for(
