@@ -168,6 +168,13 @@ pub(super) async fn exec(arguments: Arguments) -> Result<ExitCode, CliError> {
             0 if !exported => ExitCode::FAILURE,
             status => ExitCode::from(status),
         },
+        (None, Some(RunState::Cancelled), _) => {
+            eprintln!(
+                "linger: the run was ended before the client's program, by one of its limits; its \
+                 verdict says which"
+            );
+            ExitCode::FAILURE
+        }
         (None, ..) => ExitCode::FAILURE,
     })
 }

@@ -8,7 +8,7 @@ use std::{
 };
 
 /// A program that a stage needs, and where it may be found.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Wanted {
     /// The variable that names it, where what uses it heeds one; elsewhere it is the one on PATH.
     variable: Option<&'static str>,

@@ -140,34 +140,46 @@ fn net(report: &mut Report) -> Result<Ended> {
     for name in targets {
         command.args(["--test", &name]);
     }
-    let mut missing: Vec<String> = Vec::new();
-    let mut left_out = Vec::new();
-    let mut tests = 0;
-    for (file, wanted) in WITH_PROGRAMS {
-        let found = wanted.iter().map(|wanted| programs::find(*wanted));
-        let reasons: Vec<String> = found.filter_map(Result::err).collect();
-        if !reasons.is_empty() {
-            left_out.extend(["--skip".to_owned(), format!("{file}::")]);
-            tests += tests_of(file)?;
-        }
-        missing.extend(reasons);
-    }
+    let left_out = left_out(programs::find)?;
     if let Ok(tshark) = programs::find(TSHARK) {
         command.env("TSHARK", tshark);
     }
-    command.arg("--").args(left_out);
+    command.arg("--").args(left_out.arguments);
     report.tests(command)?;
-    if missing.is_empty() {
-        return Ok(Ended::Ran);
+    Ok(left_out.missing.map_or(Ended::Ran, Ended::Skipped))
+}
+
+/// What has to be left out of the tests in network namespaces.
+struct LeftOut {
+    /// What tells the tests' own harness so.
+    arguments: Vec<String>,
+    /// Why, where something is.
+    missing: Option<Missing>,
+}
+
+/// Looks for the programs of others, and leaves out the files whose programs are not to be had.
+fn left_out(find: impl Fn(Wanted) -> Result<PathBuf, String>) -> Result<LeftOut> {
+    let mut arguments = Vec::new();
+    let mut reasons: Vec<String> = Vec::new();
+    let mut tests = 0;
+    for (file, wanted) in WITH_PROGRAMS {
+        let found = wanted.iter().map(|wanted| find(*wanted));
+        let absent: Vec<String> = found.filter_map(Result::err).collect();
+        if !absent.is_empty() {
+            arguments.extend(["--skip".to_owned(), format!("{file}::")]);
+            tests += tests_of(file)?;
+            reasons.extend(absent);
+        }
     }
-    missing.sort();
-    missing.dedup();
-    Ok(Ended::Skipped(Missing {
-        reason: missing.join(", "),
+    reasons.sort();
+    reasons.dedup();
+    let missing = (!reasons.is_empty()).then(|| Missing {
+        reason: reasons.join(", "),
         remedy: "install curl, Node.js and Wireshark's tshark, or name the last in TSHARK"
             .to_owned(),
         tests,
-    }))
+    });
+    Ok(LeftOut { arguments, missing })
 }
 
 /// How many tests a file of those in network namespaces has.
@@ -434,6 +446,29 @@ mod tests {
             missing.reason
         );
         assert_eq!(missing.remedy, "modprobe tun");
+    }
+
+    #[test]
+    fn tests_whose_programs_are_missing_are_counted_and_the_reason_is_told_once() {
+        let all_but = |absent: &'static [Wanted]| {
+            move |wanted| match absent.contains(&wanted) {
+                true => Err("not on PATH".to_owned()),
+                false => Ok(PathBuf::from("there")),
+            }
+        };
+        let all = left_out(all_but(&[])).unwrap();
+        assert!(all.arguments.is_empty() && all.missing.is_none());
+
+        let without = left_out(all_but(&[CURL, NODE])).unwrap();
+        let skipped = ["--skip", "exec::", "--skip", "export::"];
+        assert_eq!(without.arguments, skipped);
+        let missing = without.missing.unwrap();
+        assert_eq!(missing.reason, "not on PATH");
+        let both = tests_of("exec").unwrap() + tests_of("export").unwrap();
+        assert_eq!(missing.tests, both);
+
+        let without = left_out(all_but(&[TSHARK])).unwrap();
+        assert_eq!(without.arguments, ["--skip", "export::"]);
     }
 
     #[test]
