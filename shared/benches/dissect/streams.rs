@@ -72,6 +72,23 @@ fn repeated(first: &[u8], unit: &[u8], volume: usize) -> Vec<u8> {
     bytes
 }
 
+/// Responses over HTTP/2, each on a stream of its own: HEADERS with `:status: 200` and a literal,
+/// then DATA of 1,000 bytes.
+fn http2(settings: &[u8], volume: usize) -> Vec<u8> {
+    let mut bytes = settings.to_vec();
+    let mut stream = 1_u32;
+    while bytes.len() < volume {
+        bytes.extend_from_slice(b"\0\0\x0e\x01\x04");
+        bytes.extend_from_slice(&stream.to_be_bytes());
+        bytes.extend_from_slice(b"\x88\0\x04name\x06value1");
+        bytes.extend_from_slice(b"\0\x03\xe8\0\x01");
+        bytes.extend_from_slice(&stream.to_be_bytes());
+        bytes.extend_from_slice(&[b'd'; 1_000]);
+        stream += 2;
+    }
+    bytes
+}
+
 /// A stream of every protocol, each of that many bytes of payload.
 ///
 /// Ports are those at which tshark looks for the protocol: it goes by them first.
@@ -85,10 +102,6 @@ pub(crate) fn streams(volume: usize) -> Vec<Stream> {
 
     let preface = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
     let settings = b"\0\0\0\x04\0\0\0\0\0";
-    // HEADERS with `:status: 200` and a literal, then DATA of 1,000 bytes.
-    let mut frames = b"\0\0\x0e\x01\x04\0\0\0\x01\x88\0\x04name\x06value1".to_vec();
-    frames.extend_from_slice(b"\0\x03\xe8\0\0\0\0\0\x01");
-    frames.extend_from_slice(&[b'd'; 1_000]);
 
     let upgrade = b"GET / HTTP/1.1\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n";
     let switching = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\n\r\n";
@@ -119,7 +132,7 @@ pub(crate) fn streams(volume: usize) -> Vec<Stream> {
         Stream {
             name: "HTTP/2 frames",
             filter: "http2",
-            packets: http.stream(preface, &repeated(settings, &frames, volume)),
+            packets: http.stream(preface, &http2(settings, volume)),
         },
         Stream {
             name: "WebSocket frames of 100 bytes",

@@ -28,6 +28,17 @@ pub(super) fn utf8(bytes: &[u8], limit: usize) -> String {
     // Four bytes make at most one character, so nothing that would be kept is cut away here.
     let cut = &bytes[..bytes.len().min(limit.saturating_mul(4).saturating_add(4))];
     let mut text = String::new();
+    // Most text is plain, and then it is taken as it is.
+    let start = &cut[..cut.len().min(limit)];
+    if let Ok(plain) = std::str::from_utf8(start)
+        && plain.bytes().all(|byte| matches!(byte, b' '..=b'~'))
+    {
+        text.push_str(plain);
+        if bytes.len() > limit {
+            text.push('…');
+        }
+        return text;
+    }
     for (count, character) in String::from_utf8_lossy(cut).chars().enumerate() {
         if count == limit {
             text.push('…');
@@ -83,6 +94,9 @@ mod tests {
     #[test]
     fn utf8_text_is_cut_and_its_control_characters_are_escaped() {
         assert_eq!(utf8("grüße".as_bytes(), 10), "grüße");
+        assert_eq!(utf8(b"plain", 5), "plain");
+        assert_eq!(utf8(b"plain", 4), "plai…");
+        assert_eq!(utf8("plainü".as_bytes(), 5), "plain…");
         assert_eq!(utf8("grüße".as_bytes(), 3), "grü…");
         assert_eq!(utf8(b"a\x1b[2J\xff", 10), "a\\u{1b}[2J\u{fffd}");
         assert_eq!(utf8("\u{202e}x".as_bytes(), 10), "\\u{202e}x");

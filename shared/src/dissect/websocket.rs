@@ -86,7 +86,9 @@ impl Header {
 
     /// Takes the mask off the first bytes of the payload.
     pub fn unmasked(&self, payload: &[u8]) -> Vec<u8> {
-        let mask = self.mask.unwrap_or_default();
+        let Some(mask) = self.mask else {
+            return payload.to_vec();
+        };
         payload
             .iter()
             .zip(mask.iter().cycle())

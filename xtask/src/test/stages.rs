@@ -94,6 +94,15 @@ impl Stage {
 
 fn lint(report: &mut Report) -> Ended {
     report.check(cargo_with(&["fmt", "--all", "--check"]));
+    // The fuzz targets are a workspace of their own. Clippy would have libFuzzer compiled for them
+    // first, which is a minute of C++; each is one call into `dissect::fuzzing`, which is linted and
+    // has its corpus replayed with the tests of its package.
+    report.check(cargo_with(&[
+        "fmt",
+        "--check",
+        "--manifest-path",
+        "fuzz/Cargo.toml",
+    ]));
     for choice in [
         &["--workspace"][..],
         &["--package", SERVER_PACKAGE, "--no-default-features"],
