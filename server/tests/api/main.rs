@@ -3,6 +3,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod bounds;
 mod catalogue;
 #[cfg(target_os = "linux")]
 mod crowd;

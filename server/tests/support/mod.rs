@@ -36,6 +36,7 @@ const LOOPBACK: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 /// A server on a port of its own.
 pub(crate) struct Server {
     pub(crate) address: SocketAddr,
+    pub(crate) manager: Manager,
     stop: Option<oneshot::Sender<()>>,
     serving: JoinHandle<()>,
 }
@@ -71,9 +72,10 @@ impl Server {
             let _ = stopped.await;
             runs.shutdown().await;
         };
-        let serving = tokio::spawn(api::serve(listener, manager, settings, shutdown));
+        let serving = tokio::spawn(api::serve(listener, manager.clone(), settings, shutdown));
         Self {
             address,
+            manager,
             stop: Some(stop),
             serving,
         }
