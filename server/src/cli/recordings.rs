@@ -19,7 +19,7 @@ const UNITS: [(&str, u64); 5] = [
 #[derive(Debug, Clone, Args)]
 pub(super) struct Folder {
     /// Folder of the recordings; by default $XDG_DATA_HOME/linger or ~/.local/share/linger.
-    #[arg(long, value_name = "DIR", env = "LINGER_DATA")]
+    #[arg(long, value_name = "DIR", env = "LINGER_DATA", global = true)]
     data: Option<PathBuf>,
 }
 

@@ -154,9 +154,10 @@ fn unknown(store: &SqliteStore, id: &str) -> Result<CliError, StoreError> {
     let entries = store.list(usize::MAX)?;
     let known = || entries.iter().map(|entry| entry.id.as_str());
     // An experiment's name is the beginning of its runs' ids.
-    let begun: Vec<&str> = known()
+    let begun: Vec<String> = known()
         .filter(|known| known.starts_with(id))
         .take(3)
+        .map(|known| format!("`{known}`"))
         .collect();
     let meant = match (begun.as_slice(), nearest(id, known())) {
         ([], Some(near)) => format!("did you mean `{near}`?"),
