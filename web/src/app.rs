@@ -255,7 +255,7 @@ fn of_run(run: &Run, state: &app::App, dispatch: &Dispatch, order: &Callback<Ord
 fn details(state: &app::App) -> Html {
     let run = state.run.as_ref();
     html! {
-        <section class="details" aria-label="Details">
+        <section class="details" aria-label="Details" tabindex="0">
             if let Some((run, record)) = run.and_then(|run| Some((run, run.shown()?))) {
                 <SelectedPacket record={record.clone()} selected={state.view.selected} />
                 <Sockets run={run.clone()} record={record.clone()} />
