@@ -21,5 +21,6 @@ mod rights;
 mod rules;
 mod sequential;
 mod serving;
+mod soak;
 mod verdict;
 mod wire;

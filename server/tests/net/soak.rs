@@ -1,0 +1,162 @@
+//! A thousand runs, started and stopped at random: what the server holds afterwards is what it held
+//! before.
+
+use std::{
+    collections::VecDeque,
+    fs,
+    time::{Duration, Instant},
+};
+
+use serde_json::{Value, json};
+
+use crate::serving::{Holdings, Random, Scratch, Server, entries, until};
+
+/// Runs before the first count. Allocators and the database's caches keep what the first ones
+/// needed, and the others find it there: memory grows by a twentieth in the first thousand runs, and
+/// not in the next five thousand.
+const WARM_UP: u64 = 800;
+
+/// Runs between the counts.
+const RUNS: u64 = 1_000;
+
+/// Memory is counted so often, with so many runs between: what the allocator happens to hold at one
+/// moment differs by a fiftieth from the next, and the median does not.
+const COUNTS: usize = 5;
+const BETWEEN: u64 = 50;
+
+/// At most so many are at work or wait at once.
+const AT_ONCE: usize = 8;
+
+/// A bound on waiting, not on speed.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// What a server holds when no run is at work.
+#[derive(Debug)]
+struct Rest {
+    holdings: Holdings,
+    /// Descriptors by what they are: files by name, the others by kind.
+    descriptors: Vec<String>,
+    threads: usize,
+    resident_kib: u64,
+}
+
+impl Rest {
+    fn of(server: &Server) -> Self {
+        let pid = server.pid();
+        let mut descriptors: Vec<String> = entries(&format!("/proc/{pid}/fd"))
+            .iter()
+            .filter_map(|fd| fs::read_link(fd).ok())
+            .map(|target| target.to_string_lossy().into_owned())
+            // A number tells one socket from another, not one kind from another.
+            .map(|name| match name.split_once(":[") {
+                Some((kind, _)) => kind.to_owned(),
+                None => name,
+            })
+            .collect();
+        descriptors.sort();
+        let status = fs::read_to_string(format!("/proc/{pid}/status")).expect("it runs");
+        let figure = |key: &str| -> u64 {
+            let line = status.lines().find_map(|line| line.strip_prefix(key));
+            let number = line.and_then(|line| line.split_whitespace().next());
+            number.and_then(|text| text.parse().ok()).expect(key)
+        };
+        Self {
+            holdings: server.holdings(),
+            descriptors,
+            threads: usize::try_from(figure("Threads:")).expect("few"),
+            resident_kib: figure("VmRSS:"),
+        }
+    }
+}
+
+/// What may be started: each takes hosts, wire, sampler and endpoints of another kind.
+fn request(random: &mut Random) -> Value {
+    match random.below(4) {
+        0 => json!({"experiment": "tcp-lifecycle", "params": {"delay": "1ms"}}),
+        1 => json!({
+            "experiment": "http-sequential",
+            "params": {"requests": 5, "pause": "5ms", "delay": "1ms"},
+        }),
+        2 => json!({
+            "experiment": "http-sequential",
+            "mode": "relay",
+            "params": {"requests": 5, "pause": "5ms", "delay": "1ms", "persistent": false},
+        }),
+        _ => json!({
+            "experiment": "tcp-dead-peer",
+            "params": {"keepalive": false, "watch": "1h"},
+        }),
+    }
+}
+
+/// Runs so many; each is stopped at a random moment unless it is over before. Returns when all of
+/// them are.
+fn run(server: &Server, count: u64, random: &mut Random) {
+    let stop = |(moment, run): (Instant, String)| {
+        std::thread::sleep(moment.saturating_duration_since(Instant::now()));
+        let (status, body) = server.exchange("POST", &format!("/api/runs/{run}/stop"), "");
+        // The retention may have taken one that was over long ago.
+        assert!(status == 200 || status == 404, "{status}: {body}");
+    };
+    let mut open = VecDeque::new();
+    for _ in 0..count {
+        let run = server.run(&request(random));
+        // Some before their hosts are up.
+        let after = Duration::from_millis(random.below(400));
+        open.push_back((Instant::now() + after, run));
+        if open.len() == AT_ONCE {
+            stop(open.pop_front().expect("there are some"));
+        }
+    }
+    open.into_iter().for_each(stop);
+    let began = Instant::now();
+    loop {
+        let runs = server.ask("GET", "/api/runs?limit=50", "");
+        let over = |run: &Value| run["state"] != "running" && run["state"] != "queued";
+        if runs.as_array().expect("a list").iter().all(over) {
+            return;
+        }
+        assert!(began.elapsed() < PATIENCE, "runs do not end: {runs}");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
+/// Resident memory as it is at the median of a few counts between runs, in KiB, and what there is
+/// at the last of them.
+fn counted(server: &Server, random: &mut Random) -> (u64, Rest) {
+    let mut counts: Vec<Rest> = (0..COUNTS)
+        .map(|_| {
+            run(server, BETWEEN, random);
+            until("hosts, wires and samplers are gone", || {
+                let holdings = server.holdings();
+                holdings.threads.is_empty() && holdings.namespaces.len() == 1
+            });
+            Rest::of(server)
+        })
+        .collect();
+    let last = counts.pop().expect("there are some");
+    let mut resident: Vec<u64> = counts.iter().map(|rest| rest.resident_kib).collect();
+    resident.push(last.resident_kib);
+    resident.sort_unstable();
+    println!("{resident:?} KiB");
+    (resident[COUNTS / 2], last)
+}
+
+#[test]
+fn a_thousand_runs_leave_counts_and_memory_where_they_were() {
+    let folder = Scratch::new("soak");
+    let server = Server::start(&["--data", folder.text(), "--keep-runs", "50"]);
+    let mut random = Random(3);
+    run(&server, WARM_UP, &mut random);
+    let (resident_before, before) = counted(&server, &mut random);
+    run(&server, RUNS - BETWEEN * COUNTS as u64, &mut random);
+    let (resident_after, after) = counted(&server, &mut random);
+    assert_eq!(after.holdings, before.holdings);
+    assert_eq!(after.holdings.tun_devices, 0);
+    assert_eq!(after.descriptors, before.descriptors);
+    assert_eq!(after.threads, before.threads);
+    assert!(
+        resident_after <= resident_before + resident_before / 50,
+        "{resident_before} KiB, then {resident_after}"
+    );
+}
