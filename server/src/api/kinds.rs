@@ -62,6 +62,8 @@ kinds! {
         "Pages of other sites may neither change nor watch anything here. If the page is this server's own, reach it under one of the names that it knows.";
     ForeignHost: FORBIDDEN, "foreign-host", "The request is for another host",
         "The server does not know the name that it was asked under. Reach it by its address, or start it with --host NAME.";
+    OwnersOnly: FORBIDDEN, "owners-only", "Only the machine's owner may do that",
+        "A server that is open to a network leaves its recordings to the owner of the machine: `linger runs delete` removes them there.";
     NotFound: NOT_FOUND, "not-found", "Nothing is there",
         "The server has nothing at this address. /api/openapi.json describes what there is.";
     UnknownExperiment: NOT_FOUND, "unknown-experiment", "No such experiment",

@@ -108,6 +108,8 @@ impl Default for Pace {
 #[derive(Clone)]
 struct Shared {
     manager: Manager,
+    /// Whether visitors come with a join code, from anywhere.
+    is_open: bool,
     pace: Pace,
     /// How long a body may take.
     body_time: Duration,
@@ -131,6 +133,7 @@ pub async fn serve(
     let visitors = Arc::new(Visitors::new(&settings.limits));
     let shared = Shared {
         manager,
+        is_open: settings.join.is_some(),
         pace: settings.pace,
         body_time: settings.limits.body_time,
         visitors: Arc::clone(&visitors),

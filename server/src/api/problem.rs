@@ -33,10 +33,10 @@ pub enum ApiError {
     Start(#[from] StartError),
     /// The run does not exist, or cannot do what was asked.
     #[error(transparent)]
-    Act(#[from] ActError),
+    Act(ActError),
     /// The run was not removed.
     #[error(transparent)]
-    Delete(#[from] DeleteError),
+    Delete(DeleteError),
     /// The recordings cannot be read.
     #[error("the recordings cannot be read; the server's own output says why")]
     Store(StoreError),
@@ -52,6 +52,11 @@ pub enum ApiError {
     /// Nothing of the run is there yet.
     #[error("the run `{0}` has not begun, so there is nothing to export")]
     NotBegun(String),
+    /// The server is open to a network, and this is for its owner to do.
+    #[error(
+        "a server that is open to a network deletes nothing; `linger runs delete` does, on its machine"
+    )]
+    OwnersOnly,
     /// No resource has that path.
     #[error("there is nothing at {0}; /api/openapi.json describes what there is")]
     NotFound(String),
@@ -192,6 +197,24 @@ impl From<StoreError> for ApiError {
     }
 }
 
+impl From<ActError> for ApiError {
+    fn from(error: ActError) -> Self {
+        match error {
+            ActError::Store(error) => error.into(),
+            error => Self::Act(error),
+        }
+    }
+}
+
+impl From<DeleteError> for ApiError {
+    fn from(error: DeleteError) -> Self {
+        match error {
+            DeleteError::Store(error) => error.into(),
+            error => Self::Delete(error),
+        }
+    }
+}
+
 impl ApiError {
     const fn kind(&self) -> Kind {
         match self {
@@ -224,6 +247,7 @@ impl ApiError {
             },
             Self::UnknownFormat { .. } => Kind::UnknownFormat,
             Self::NotBegun(_) => Kind::NotBegun,
+            Self::OwnersOnly => Kind::OwnersOnly,
             Self::NotFound(_) => Kind::NotFound,
             Self::MethodNotAllowed { .. } => Kind::MethodNotAllowed,
             Self::MalformedUrl(_) => Kind::MalformedUrl,

@@ -184,6 +184,7 @@ pub(super) async fn stop(
     params(("id" = String, Path, description = "The run's id")),
     responses(
         (status = NO_CONTENT, description = "It is gone"),
+        (status = FORBIDDEN, description = "The server is open to a network, and its recordings are its owner's", body = Problem, content_type = "application/problem+json"),
         (status = NOT_FOUND, description = "No such run", body = Problem, content_type = "application/problem+json"),
         (status = CONFLICT, description = "The run is not over", body = Problem, content_type = "application/problem+json"),
     )
@@ -192,6 +193,9 @@ pub(super) async fn delete(
     State(shared): State<Shared>,
     RunId(id): RunId,
 ) -> Result<StatusCode, ApiError> {
+    if shared.is_open {
+        return Err(ApiError::OwnersOnly);
+    }
     let manager = shared.manager;
     reading(move || manager.delete(&id)).await?;
     Ok(StatusCode::NO_CONTENT)

@@ -122,10 +122,14 @@ pub(super) async fn serve(arguments: Arguments) -> Result<ExitCode, CliError> {
         guard,
         join: join.clone(),
         pace: Pace::default(),
-        limits: limits(&arguments),
+        limits: Limits {
+            // Behind a proxy on this machine every visitor comes from here.
+            spare_loopback: join.is_none(),
+            ..limits(&arguments)
+        },
     };
     let manager = Manager::new(Config {
-        retention: arguments.keep.retention(),
+        retention: Some(arguments.keep.retention()),
         data: arguments.recording.clone().folder(),
         ..Config::default()
     })?;

@@ -9,9 +9,9 @@ use super::store::Retention;
 pub struct Config {
     /// The folder in which runs are recorded; memory only where it is absent.
     pub data: Option<PathBuf>,
-    /// How much of what was recorded there is kept. What is in memory alone is kept as
-    /// [`Retention::IN_MEMORY`] says.
-    pub retention: Retention,
+    /// How much of what was recorded there is kept; where it is absent, as the folder's last server
+    /// was told. What is in memory alone is kept as [`Retention::IN_MEMORY`] says.
+    pub retention: Option<Retention>,
     /// How many runs may be at work at once.
     pub concurrent: usize,
     /// How many may wait for their turn.
@@ -35,7 +35,7 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             data: None,
-            retention: Retention::default(),
+            retention: None,
             concurrent: 8,
             queued: 64,
             per_address: 32,

@@ -24,9 +24,10 @@ pub(super) fn fresh_seed() -> u64 {
     (z ^ (z >> 31)) >> 11
 }
 
-/// The experiment's id, and a number that grows with time and is not taken.
+/// The experiment's id, and a number that grows with time and is not taken: microseconds, so that
+/// processes that record into one folder do not meet.
 pub(super) fn fresh_id(experiment: &str, taken: impl Fn(&str) -> bool) -> String {
-    let mut number = unix_millis();
+    let mut number = unix_micros();
     loop {
         let id = format!("{experiment}-{}", base36(number));
         if !taken(&id) {
@@ -54,7 +55,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn ids_differ_even_within_a_millisecond() {
+    fn ids_differ_even_within_a_microsecond() {
         let mut taken = HashSet::new();
         for _ in 0..100 {
             let id = fresh_id("tcp-lifecycle", |id| taken.contains(id));

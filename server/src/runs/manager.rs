@@ -27,7 +27,7 @@ use super::{
     limits::{Place, Visitor, Visitors},
     lock,
     log::EventLog,
-    store::{Kept, MemoryStore, Retention, SqliteStore, Store, StoreError, retain},
+    store::{Kept, MemoryStore, Retention, SqliteStore, Store, StoreError, agree, retain},
 };
 use crate::{
     doctor,
@@ -98,10 +98,9 @@ impl Manager {
         let (store, check) = open(config.data.as_deref())?;
         let mut doctor = doctor::examine();
         doctor.checks.push(check);
-        let keep = if store.is_durable() {
-            config.retention
-        } else {
-            Retention::IN_MEMORY
+        let keep = match config.data.as_deref().filter(|_| store.is_durable()) {
+            Some(data) => agree(data, config.retention),
+            None => Some(Retention::IN_MEMORY),
         };
         let shared = Arc::new(Shared {
             config,
@@ -110,7 +109,9 @@ impl Manager {
             run_ended: Arc::default(),
             state: Mutex::default(),
         });
-        tokio::spawn(remove_old(Arc::downgrade(&shared), keep));
+        if let Some(keep) = keep {
+            tokio::spawn(remove_old(Arc::downgrade(&shared), keep));
+        }
         Ok(Self(shared))
     }
 

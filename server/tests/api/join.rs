@@ -244,3 +244,12 @@ async fn a_network_reaches_it_under_known_names_only() {
         assert_eq!(reply.status, status, "{host}");
     }
 }
+
+#[tokio::test]
+async fn visitors_of_an_open_server_cannot_remove_recordings() {
+    let server = server().await;
+    let bearer = ("authorization", "Bearer CLASS-OF-27");
+    let reply = server.send("DELETE", "/api/runs/any", &[bearer], "").await;
+    assert_eq!(reply.status, StatusCode::FORBIDDEN);
+    assert_eq!(reply.json()["type"], "/problems/owners-only");
+}

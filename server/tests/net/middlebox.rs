@@ -1,6 +1,6 @@
 //! Middleboxes: when they forget a connection, and what each application then sees.
 
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
 use linger::{
     endpoints::{Connection, KeepAlive, ReadOutcome, errno_name},
@@ -209,6 +209,55 @@ async fn keepalive_shorter_than_the_limit_keeps_the_connection() {
     let states: Vec<FlowState> = flows(&run).into_iter().map(|(_, state)| state).collect();
     assert_eq!(states, [FlowState::Opened]);
     assert!(run.verdict().counts["keepalive_probes"] >= 3);
+}
+
+#[tokio::test]
+async fn behind_a_nat_either_end_learns_of_a_small_mtu_and_doubles_stay_with_their_connection() {
+    let mut plan = plan(Kind::Nat, Expiry::Silence);
+    let link = &mut plan.links[0];
+    for conditions in [&mut link.there, &mut link.back] {
+        conditions.mtu = 1_000;
+        conditions.duplicate = 0.2;
+    }
+    let run = observe_own(Mode::Packets, plan, |lab| {
+        Box::pin(async move {
+            let (mut client, mut server) = connected(lab, None).await?;
+            let bulk = vec![b'x'; 20_000];
+            client.write(&bulk).await?;
+            assert_eq!(server.read_exactly(bulk.len()).await?, bulk);
+            server.write(&bulk).await?;
+            assert_eq!(client.read_exactly(bulk.len()).await?, bulk);
+            client.close();
+            server.close();
+            lab.until_closed(Duration::from_secs(2)).await;
+            Ok(())
+        })
+    })
+    .await;
+    // A sender that never learnt it would send its first packet again and again.
+    assert_eq!(run.state, RunState::Finished, "{:?}", run.events.last());
+    assert_sound(&run);
+    let made_by = |rule: &str, from: HostName| {
+        let from = run
+            .departures()
+            .filter(move |(_, packet)| packet.from == from);
+        from.filter(|(_, packet)| {
+            packet
+                .origin
+                .as_ref()
+                .is_some_and(|origin| origin.rule == rule)
+        })
+        .count()
+    };
+    for host in [HostName::Client, HostName::Server] {
+        assert!(made_by("mtu", host) > 0, "in the name of the {host}");
+        assert!(made_by("duplicate", host) > 0, "of the {host}");
+    }
+    let connections: BTreeSet<u32> = run
+        .departures()
+        .filter_map(|(_, packet)| Some(packet.tcp.as_ref()?.connection))
+        .collect();
+    assert_eq!(connections.len(), 1, "{connections:?}");
 }
 
 #[tokio::test]

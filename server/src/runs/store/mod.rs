@@ -23,7 +23,7 @@ pub use self::{
     error::StoreError,
     memory::MemoryStore,
     place::default_folder,
-    retention::{Retention, retain},
+    retention::{Retention, agree, retain},
     sqlite::SqliteStore,
 };
 

@@ -2,12 +2,17 @@
 //!
 //! The oldest go first, and none that is still at work.
 
-use std::time::Duration;
+use std::{fs, io, path::Path, time::Duration};
+
+use serde::{Deserialize, Serialize};
 
 use super::{Store, StoreError};
 
+/// The file beside the recordings that says how much of them is kept.
+const FILE: &str = "keep.json";
+
 /// How much is kept.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Retention {
     /// At most so many runs.
     pub runs: usize,
@@ -34,6 +39,38 @@ impl Retention {
         age: Duration::MAX,
         size: 256 << 20,
     };
+}
+
+/// How much of the recordings in a folder is kept: what `told` says, which is noted there, or else
+/// what was noted last, so that a command that is told nothing deletes nothing that a server keeps.
+/// `None` where the note cannot be read: then everything is kept.
+pub fn agree(data: &Path, told: Option<Retention>) -> Option<Retention> {
+    let path = data.join(FILE);
+    if let Some(told) = told {
+        let noted = serde_json::to_vec(&told)
+            .map_err(io::Error::from)
+            .and_then(|json| fs::write(&path, json));
+        if let Err(error) = noted {
+            eprintln!(
+                "linger: cannot note in {} what is kept: {error}",
+                path.display()
+            );
+        }
+        return Some(told);
+    }
+    match fs::read(&path) {
+        Ok(json) => serde_json::from_slice(&json)
+            .inspect_err(|error| {
+                eprintln!(
+                    "linger: {} is not understood ({error}), so no recording is removed; \
+                     `linger serve` writes it again",
+                    path.display()
+                );
+            })
+            .ok(),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Some(Retention::default()),
+        Err(_) => None,
+    }
 }
 
 /// Removes what is not to be kept, as of `now_unix_ms`; gives how many runs that were.
@@ -102,6 +139,23 @@ mod tests {
             .collect();
         assert_eq!(before - removed, left.len());
         left
+    }
+
+    #[test]
+    fn who_is_told_nothing_keeps_what_was_noted_last() {
+        let folder = std::env::temp_dir().join(format!("linger-keep-{}", std::process::id()));
+        fs::create_dir_all(&folder).unwrap();
+        assert_eq!(agree(&folder, None), Some(Retention::default()));
+        let told = Retention {
+            runs: 5_000,
+            age: Duration::from_secs(365 * 24 * 3_600),
+            size: 17,
+        };
+        assert_eq!(agree(&folder, Some(told)), Some(told));
+        assert_eq!(agree(&folder, None), Some(told));
+        fs::write(folder.join(FILE), "{\"runs\":").unwrap();
+        assert_eq!(agree(&folder, None), None);
+        fs::remove_dir_all(&folder).unwrap();
     }
 
     const ALL: Retention = Retention {

@@ -4,6 +4,8 @@
 //! rules left it in, and given to the conditions of its direction. What follows happens later and
 //! is booked as flights. Whatever happens is reported to the run's journal.
 
+mod own;
+
 use std::{
     borrow::Cow,
     collections::HashMap,
@@ -30,10 +32,7 @@ use super::{
 use crate::{
     hosts::{Trigger, Tun},
     journal::{Departure, Journal},
-    wire::{
-        craft,
-        rules::{Answer, Fate, Judgement, Passing, Rewritten, Rules},
-    },
+    wire::rules::{Fate, Judgement, Passing, Rewritten, Rules},
 };
 
 /// How many bytes may be on their way on a link; what comes on top is dropped and said to be.
@@ -216,14 +215,18 @@ impl Link {
             self.vanish(&flying, "loss".into(), "lost".into(), MIDDLE, flights);
             reaches = MIDDLE;
         } else if length > self.mtu(index) {
-            self.too_large(&flying, arriving, flights);
+            self.too_large(&flying, bytes, arriving, flights);
             reaches = MIDDLE;
         } else if self.aboard + length > MOST_BYTES {
             self.dropped(id, "queue", "queue full", 0.0);
             return;
         } else {
-            let bytes = form.unwrap_or_else(|| bytes.into());
-            self.carry(&flying, bytes, delay, flights);
+            let sent = Sent {
+                bytes,
+                form,
+                follow_rewritten,
+            };
+            self.carry(&flying, sent, delay, flights);
         }
         for answer in answers {
             let place = if answer.to == from {
@@ -253,7 +256,7 @@ impl Link {
     fn carry(
         &mut self,
         flying: &Flying,
-        bytes: Box<[u8]>,
+        sent: Sent<'_>,
         extra_delay: Duration,
         flights: &mut Flights,
     ) {
@@ -263,6 +266,7 @@ impl Link {
             index,
             travel,
         } = *flying;
+        let bytes = sent.form.clone().unwrap_or_else(|| sent.bytes.into());
         let double = travel.doubled.then(|| bytes.clone());
         let direction = &self.directions[index];
         let due = travel.due + extra_delay;
@@ -283,9 +287,9 @@ impl Link {
                     id: id_of_double,
                     from,
                     to,
-                    bytes: bytes.clone(),
-                    rewritten: None,
-                    follow_rewritten: false,
+                    bytes: sent.bytes.into(),
+                    rewritten: sent.form,
+                    follow_rewritten: sent.follow_rewritten,
                     origin: Some(Origin {
                         rule: "duplicate".to_owned(),
                         because_of: Some(id),
@@ -358,75 +362,6 @@ impl Link {
         );
     }
 
-    /// What a router does half-way with a packet that is too large for what follows: it takes it
-    /// apart where it may (RFC 791, section 3.2), and otherwise tells the sender how large a packet
-    /// may be (RFC 1191, section 4).
-    fn too_large(&self, flying: &Flying, bytes: &[u8], flights: &mut Flights) {
-        let Direction { from, to, .. } = self.directions[flying.index];
-        let mtu = self.mtu(flying.index);
-        let answer = |from, to, bytes, place| Answer {
-            from,
-            to,
-            bytes,
-            rewritten: None,
-            rule: "mtu".into(),
-            place,
-        };
-        let pieces = if ipv4::must_stay_whole(bytes) {
-            None
-        } else {
-            ipv4::fragments(bytes, mtu)
-        };
-        let (reason, answers): (_, Vec<_>) = if let Some(pieces) = pieces {
-            (
-                format!("in {} fragments", pieces.len()),
-                pieces
-                    .into_iter()
-                    .map(|piece| answer(from, to, piece, MIDDLE))
-                    .collect(),
-            )
-        } else {
-            let receiver = self.hosts.iter().find(|station| station.host == to);
-            let told = receiver.and_then(|station| {
-                let mtu = u16::try_from(mtu).ok()?;
-                craft::fragmentation_needed(bytes, station.address, mtu)
-            });
-            (
-                format!("larger than {mtu} bytes"),
-                told.map(|message| answer(to, from, message, 1.0 - MIDDLE))
-                    .into_iter()
-                    .collect(),
-            )
-        };
-        self.vanish(flying, "mtu".into(), reason.into(), MIDDLE, flights);
-        for answer in answers {
-            self.set_out(flying.travel.at(MIDDLE), answer, Some(flying.id), flights);
-        }
-    }
-
-    /// Books a packet of the wire's own.
-    fn set_out(&self, at: Instant, answer: Answer, because_of: Option<u64>, flights: &mut Flights) {
-        let rest = self.rest_of_the_way(&answer);
-        flights.book(
-            at,
-            Flight {
-                link: self.id,
-                departed: at,
-                over: at + rest,
-                ending: Ending::SetOut { answer, because_of },
-            },
-        );
-    }
-
-    /// How long an answer is on its way: the delay alone, as far as it has to go. It takes no part
-    /// in jitter, queue, and what else befalls packets of hosts.
-    fn rest_of_the_way(&self, answer: &Answer) -> Duration {
-        let whole = self
-            .direction(answer.from, answer.to)
-            .map_or(Duration::ZERO, |index| self.directions[index].delay());
-        whole.mul_f64(1.0 - answer.place.clamp(0.0, 1.0))
-    }
-
     /// Does what is due.
     pub(super) fn land(&mut self, due: Instant, flight: Flight, flights: &mut Flights) {
         match flight.ending {
@@ -462,45 +397,6 @@ impl Link {
             }
             // Who asked may have given up.
             Ending::Tell(landed) => drop(landed.send(())),
-        }
-    }
-
-    /// Sends a packet of the wire's own.
-    fn inject(&mut self, answer: Answer, because_of: Option<u64>, flights: &mut Flights) {
-        let rest = self.rest_of_the_way(&answer);
-        let Answer {
-            from,
-            to,
-            bytes,
-            rewritten,
-            rule,
-            place,
-        } = answer;
-        let (form, follow_rewritten) = parts(rewritten);
-        let id = self.journal.packet_id();
-        let now = Instant::now();
-        self.departed(
-            now,
-            Departure {
-                id,
-                from,
-                to,
-                bytes: bytes.clone(),
-                rewritten: form.clone(),
-                follow_rewritten,
-                origin: Some(Origin {
-                    rule: rule.into_owned(),
-                    because_of,
-                    place,
-                }),
-            },
-        );
-        match self.direction(from, to) {
-            Some(index) => {
-                let arriving = form.unwrap_or(bytes);
-                self.fly(id, index, arriving, now, now + rest, flights);
-            }
-            None => self.dropped(id, "route", "no route", place),
         }
     }
 
@@ -600,6 +496,13 @@ struct Flying {
     departed: Instant,
     index: usize,
     travel: Travel,
+}
+
+/// A packet as its sender sent it, and what a NAT has made of it.
+struct Sent<'a> {
+    bytes: &'a [u8],
+    form: Option<Box<[u8]>>,
+    follow_rewritten: bool,
 }
 
 /// The form in which a packet arrives, where it is another, and whether to follow it by that one.

@@ -245,6 +245,13 @@ impl Rules {
         self.state().middlebox.as_ref()?.deadline()
     }
 
+    /// Gives a packet of the wire's own the form that its receiver knows behind a NAT.
+    pub fn dress(&self, answer: &mut Answer) {
+        if let Some(middlebox) = &self.state().middlebox {
+            middlebox.dress(answer);
+        }
+    }
+
     /// What rules send of themselves, now that their time has come.
     pub fn due(&self, now: Instant) -> Vec<Answer> {
         let mut state = self.state();

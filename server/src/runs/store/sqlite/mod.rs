@@ -15,7 +15,7 @@ mod writer;
 
 use std::{
     collections::HashMap,
-    fs,
+    fs, io,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
@@ -68,6 +68,16 @@ fn text<'a>(row: &'a Row<'_>, column: usize) -> rusqlite::Result<&'a [u8]> {
     Ok(row.get_ref(column)?.as_blob()?)
 }
 
+/// Makes a folder that is the user's alone: secrets of TLS and command lines are recorded. One that
+/// is there already stays as it is.
+fn make_folder(folder: &Path) -> io::Result<()> {
+    let mut builder = fs::DirBuilder::new();
+    builder.recursive(true);
+    #[cfg(unix)]
+    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+    builder.create(folder)
+}
+
 impl SqliteStore {
     /// Opens the database in a folder; makes both where they are not there. Records that were cut
     /// off get an end that says so.
@@ -82,7 +92,7 @@ impl SqliteStore {
                 source,
             }
         };
-        fs::create_dir_all(data).map_err(fail("make the data folder"))?;
+        make_folder(data).map_err(fail("make the data folder"))?;
         let path = data.join(schema::FILE);
         let mut connection = schema::open(&path)?;
         let owner = Owner::new(data).map_err(fail("write to the data folder"))?;

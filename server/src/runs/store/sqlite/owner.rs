@@ -5,7 +5,7 @@
 //! lock is free was cut off, and one whose owner's lock is held is still at work.
 
 use std::{
-    fs::{self, File, OpenOptions, TryLockError},
+    fs::{self, File, OpenOptions},
     io,
     path::{Path, PathBuf},
     process,
@@ -66,11 +66,12 @@ impl Drop for Owner {
     }
 }
 
-/// Whether the owner of that name is still there.
+/// Whether the owner of that name is still there. Where that cannot be found out, it is: nobody ends
+/// the records of one who may be at work.
 pub(super) fn is_there(data: &Path, name: &str) -> bool {
     match File::open(data.join(FOLDER).join(name)) {
-        Ok(file) => matches!(file.try_lock_shared(), Err(TryLockError::WouldBlock)),
-        Err(_) => false,
+        Ok(file) => file.try_lock_shared().is_err(),
+        Err(error) => error.kind() != io::ErrorKind::NotFound,
     }
 }
 

@@ -52,6 +52,7 @@ pub(super) fn end(
     let transaction = connection
         .transaction_with_behavior(TransactionBehavior::Immediate)
         .map_err(fail)?;
+    cut_the_damaged(&transaction, path, number)?;
     let row = transaction
         .query_row(
             "SELECT events, last_us FROM run WHERE number = ?1 AND state = 'running'",
@@ -91,6 +92,44 @@ pub(super) fn end(
         )
         .map_err(fail)?;
     transaction.commit().map_err(fail)
+}
+
+/// Cuts packs off the end of a record until the last one can be read.
+fn cut_the_damaged(connection: &Connection, path: &Path, number: i64) -> Result<(), StoreError> {
+    let fail = |error| StoreError::database("mend a record in", path, error);
+    loop {
+        let last = connection
+            .query_row(
+                "SELECT key, count, lines FROM pack WHERE key BETWEEN ?1 AND ?2 \
+                 ORDER BY key DESC LIMIT 1",
+                [key(number, 0), key(number, i64::from(u32::MAX))],
+                |row| {
+                    let packed: Vec<u8> = row.get(2)?;
+                    Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?, packed))
+                },
+            )
+            .optional()
+            .map_err(fail)?;
+        let Some((at, count, packed)) = last else {
+            return Ok(());
+        };
+        let Err(found) = unpack(&packed, count.cast_unsigned()) else {
+            return Ok(());
+        };
+        eprintln!(
+            "linger: {}: {count} events at the end of a record cannot be read ({found}), and are cut",
+            path.display()
+        );
+        connection
+            .execute("DELETE FROM pack WHERE key = ?1", [at])
+            .and_then(|_| {
+                connection.execute(
+                    "UPDATE run SET events = ?2, stored = max(0, stored - ?3) WHERE number = ?1",
+                    params![number, at - key(number, 0), packed.len() as i64],
+                )
+            })
+            .map_err(fail)?;
+    }
 }
 
 fn failure(seq: i64, at_us: i64, message: &str) -> std::sync::Arc<str> {

@@ -285,8 +285,12 @@ impl Desk {
 
     /// Tells that these records are broken, and tries to end them where they are.
     fn give_up(&mut self, touched: &[(Arc<str>, Work)], error: &rusqlite::Error) {
-        let why: Arc<str> = format!("cannot record in {}: {error}", self.path.display()).into();
-        eprintln!("linger: {why}; the runs go on, and are kept in memory only");
+        // Viewers learn why, but a path of this machine is its owner's to know.
+        let why: Arc<str> = format!("the disk refuses: {error}").into();
+        eprintln!(
+            "linger: cannot record in {}: {error}; the runs go on, and are kept in memory only",
+            self.path.display()
+        );
         for (id, _) in touched {
             let Some(run) = self.runs.get(id) else {
                 continue;
