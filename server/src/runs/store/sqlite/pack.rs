@@ -1,7 +1,7 @@
 //! A batch of events as it lies in the database: its texts, one a line, compressed with LZ4.
 //!
 //! Events of one run repeat each other's keys, so that they shrink to less than a third at a cost
-//! far below that of serialising them (`cargo bench -p linger --bench store` measures both).
+//! far below that of serialising them (`cargo bench -p linger --bench runs` measures the store).
 
 use std::sync::Arc;
 
