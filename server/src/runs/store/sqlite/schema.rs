@@ -44,6 +44,9 @@ const TABLES: &str = "
     CREATE TABLE pack (key INTEGER PRIMARY KEY, count INTEGER NOT NULL, lines BLOB NOT NULL) STRICT;
 ";
 
+/// How much of the file each connection keeps in memory, in KiB; what the system caches is enough.
+const CACHE_KIB: i64 = 256;
+
 /// Opens the database for writing; makes it where there is none.
 pub(super) fn open(path: &Path) -> Result<Connection, StoreError> {
     let fail = |operation| move |error| StoreError::database(operation, path, error);
@@ -98,6 +101,8 @@ fn connect(path: &Path, more: OpenFlags) -> Result<Connection, StoreError> {
     Connection::open_with_flags(path, flags)
         .and_then(|connection| {
             connection.busy_timeout(PATIENCE)?;
+            // Records are written once and mostly read once, from front to back.
+            connection.pragma_update(None, "cache_size", -CACHE_KIB)?;
             Ok(connection)
         })
         .map_err(|error| StoreError::database("open", path, error))
