@@ -2,12 +2,16 @@
 //! needs namespaces is tested elsewhere; runs here go over the relay.
 
 use std::{
-    io::{BufRead, BufReader, Read},
-    net::TcpListener,
+    io::{BufRead, BufReader, Read, Write},
+    net::{TcpListener, TcpStream},
     process::{Child, Command, Output, Stdio},
+    time::Duration,
 };
 
 use serde_json::Value;
+
+/// A bound on waiting, not on speed.
+const PATIENCE: Duration = Duration::from_secs(20);
 
 const RELAY: [&str; 8] = [
     "run",
@@ -383,4 +387,49 @@ mod signals {
             assert!(stopped, "{signal}");
         }
     }
+}
+
+/// Asks a server for its runs; the status of the answer.
+fn status_with(address: &str, code: &str) -> u16 {
+    let mut stream = TcpStream::connect(address).unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    let request = format!(
+        "GET /api/runs HTTP/1.1\r\nHost: {address}\r\nAuthorization: Bearer {code}\r\n\
+         Connection: close\r\n\r\n"
+    );
+    stream.write_all(request.as_bytes()).unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    answer[9..12].parse().unwrap()
+}
+
+#[test]
+fn an_open_server_prints_a_code_of_its_own_and_says_it_nowhere_else() {
+    let serve = ["serve", "--listen", "127.0.0.1:0", "--allow-remote"];
+    let mut codes = Vec::new();
+    for _ in 0..2 {
+        let mut command = linger(&serve);
+        command.stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut server = command.spawn().unwrap();
+        let mut said = BufReader::new(server.stdout.take().unwrap());
+        let mut line = String::new();
+        said.read_line(&mut line).unwrap();
+        let (before, code) = line.trim().split_once("/?join=").expect("a link to share");
+        let address = before.split_once("http://").unwrap().1;
+        for (given, status) in [("", 401), ("WRONG-CODE-9", 401), (code, 200)] {
+            assert_eq!(status_with(address, given), status, "{given}");
+        }
+        let pid = server.id().to_string();
+        assert!(Command::new("kill").arg(pid).status().unwrap().success());
+        let mut log = String::new();
+        let stderr = server.stderr.as_mut().unwrap();
+        stderr.read_to_string(&mut log).unwrap();
+        assert!(server.wait().unwrap().success(), "{log}");
+        let bare = code.replace('-', "");
+        for secret in [code, &bare, "WRONG-CODE-9"] {
+            assert!(!log.contains(secret), "{log}");
+        }
+        codes.push(code.to_owned());
+    }
+    assert_ne!(codes[0], codes[1]);
 }

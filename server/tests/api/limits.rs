@@ -4,7 +4,10 @@
 use std::{net::IpAddr, time::Duration};
 
 use hyper::{StatusCode, header};
-use linger::api::{Limits, Rate};
+use linger::{
+    api::{Limits, Rate, Settings},
+    runs::Config,
+};
 use serde_json::json;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -291,4 +294,63 @@ async fn a_client_that_takes_nothing_is_closed() {
         ),
         "{error}"
     );
+}
+
+#[tokio::test]
+async fn an_address_has_so_many_runs_and_starts_and_others_have_theirs() {
+    let settings = || Settings {
+        limits: limits(),
+        ..Settings::local(None)
+    };
+    let body = |pause: &str| {
+        json!({
+            "experiment": "http-sequential", "mode": "relay",
+            "params": {"requests": 50, "pause": pause, "delay": "0s"},
+        })
+        .to_string()
+    };
+    let config = Config {
+        per_address: 2,
+        ..Config::default()
+    };
+    let server = Server::set(config, settings()).await;
+    let start = async |last| {
+        server
+            .send_from(visitor(last), "POST", "/api/runs", &[JSON], &body("1s"))
+            .await
+    };
+    let first = start(2).await;
+    assert_eq!(first.status, StatusCode::CREATED, "{}", first.body);
+    assert_eq!(start(2).await.status, StatusCode::CREATED);
+    let refused = start(2).await;
+    assert_eq!(refused.status, StatusCode::TOO_MANY_REQUESTS);
+    assert_eq!(refused.json()["type"], "/problems/too-many-runs");
+    assert_eq!(start(3).await.status, StatusCode::CREATED);
+    // One that is over makes room.
+    let id = first.json()["id"].as_str().unwrap().to_owned();
+    let stop = format!("/api/runs/{id}/stop");
+    server.send("POST", &stop, &[JSON], "").await;
+    assert_eq!(server.state_at_the_end(&id).await, "cancelled");
+    assert_eq!(start(2).await.status, StatusCode::CREATED);
+
+    let config = Config {
+        starts_per_minute: 1,
+        ..Config::default()
+    };
+    let server = Server::set(config, settings()).await;
+    let start = async |last| {
+        server
+            .send_from(visitor(last), "POST", "/api/runs", &[JSON], &body("0s"))
+            .await
+    };
+    assert_eq!(start(2).await.status, StatusCode::CREATED);
+    let refused = start(2).await;
+    assert_eq!(refused.status, StatusCode::TOO_MANY_REQUESTS);
+    assert_eq!(refused.json()["type"], "/problems/too-many-starts");
+    assert!(
+        (1..=60).contains(&wait_of(&refused)),
+        "{}",
+        wait_of(&refused)
+    );
+    assert_eq!(start(3).await.status, StatusCode::CREATED);
 }
