@@ -346,11 +346,12 @@ impl EventLog {
         });
     }
 
-    /// Appends events that are numbered on from the last one.
-    pub(crate) fn append(&self, events: &[Event]) {
-        if events.is_empty() {
-            return;
-        }
+    /// Appends events that are numbered on from the last one; others, and what comes when the run is
+    /// over, are left out. Gives whether they were appended.
+    pub(crate) fn append(&self, events: &[Event]) -> bool {
+        let Some(Event { seq, .. }) = events.first() else {
+            return true;
+        };
         let lines: Vec<Arc<str>> = events
             .iter()
             .map(|event| {
@@ -360,7 +361,10 @@ impl EventLog {
             .collect();
         let mut window = lock(&self.window);
         let first = window.next();
-        debug_assert_eq!(events[0].seq, first);
+        // Where a run's task panicked, its recorder may still be at work beside who says so.
+        if *seq != first || self.progress().state.is_over() {
+            return false;
+        }
         for line in &lines {
             window.push(Arc::clone(line));
         }
@@ -381,19 +385,26 @@ impl EventLog {
         }
         drop(window);
         self.progress.send_modify(|progress| progress.next = next);
+        true
     }
 
     /// Records that the laboratory failed before or outside of the recorder's reach.
     pub(crate) fn fail(&self, at_us: u64, message: &str) {
-        let seq = self.progress().next;
-        self.append(&[Event {
-            seq,
+        let mut event = Event {
+            seq: 0,
             at_us,
             seen_by: Observer::Experiment,
             fact: Fact::Failure {
                 message: message.to_owned(),
             },
-        }]);
+        };
+        loop {
+            let Progress { next, state, .. } = self.progress();
+            event.seq = next;
+            if state.is_over() || self.append(std::slice::from_ref(&event)) {
+                break;
+            }
+        }
         self.finish(RunState::Failed);
     }
 
@@ -430,4 +441,38 @@ fn past(store: &dyn Store, id: &str, from: u64, most: Bounds) -> Result<Vec<Arc<
         return Err(StoreError::Gone(id.to_owned()));
     }
     Ok(lines)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn remark(seq: u64) -> Event {
+        Event {
+            seq,
+            at_us: seq,
+            seen_by: Observer::Experiment,
+            fact: Fact::Remark {
+                text: format!("remark {seq}"),
+            },
+        }
+    }
+
+    #[test]
+    fn no_number_is_given_twice_and_none_after_the_end() {
+        let log = EventLog::in_memory();
+        assert!(log.append(&[remark(0), remark(1)]));
+        assert!(!log.append(&[remark(1)]), "that number is taken");
+        assert!(!log.append(&[remark(3)]), "a number would be missing");
+        log.fail(9, "the task ended");
+        assert!(!log.append(&[remark(3)]), "the run is over");
+        log.fail(9, "once more");
+        let lines = log.read(0, usize::MAX, usize::MAX).unwrap();
+        let numbers: Vec<u64> = lines
+            .iter()
+            .map(|line| serde_json::from_str::<Event>(line).unwrap().seq)
+            .collect();
+        assert_eq!(numbers, [0, 1, 2]);
+        assert_eq!(log.progress().state, RunState::Failed);
+    }
 }
