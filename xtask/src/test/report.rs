@@ -92,6 +92,7 @@ impl Report {
         // Compiled beforehand, so that hundreds of lines about crates do not bury the tests. Cargo
         // cannot do so with documentation tests.
         if !command.get_args().any(|argument| argument == "--doc") {
+            // What follows `--` is for the tests.
             let mut compilation = again(&command);
             compilation.arg("--no-run");
             if let Err(error) = compile(compilation) {
@@ -184,10 +185,10 @@ pub(crate) fn compile(command: Command) -> Result<Vec<std::path::PathBuf>> {
     Ok(built)
 }
 
-/// The same command once more.
+/// The same command once more, without what follows `--`.
 fn again(command: &Command) -> Command {
     let mut copy = Command::new(command.get_program());
-    copy.args(command.get_args());
+    copy.args(command.get_args().take_while(|argument| *argument != "--"));
     if let Some(folder) = command.get_current_dir() {
         copy.current_dir(folder);
     }
@@ -227,6 +228,17 @@ mod tests {
             remedy: "run it as root".to_owned(),
             tests: 4,
         })
+    }
+
+    #[test]
+    fn what_is_for_the_tests_is_not_for_their_compilation() {
+        let mut command = Command::new("cargo");
+        command.args(["test", "--test", "net", "--", "--skip", "exec"]);
+        let copy = again(&command);
+        assert_eq!(
+            copy.get_args().collect::<Vec<_>>(),
+            ["test", "--test", "net"]
+        );
     }
 
     #[test]
