@@ -27,6 +27,10 @@ const BETWEEN: u64 = 50;
 /// At most so many are at work or wait at once.
 const AT_ONCE: usize = 8;
 
+/// Connections of a server to its recordings: one that writes, one that tidies up, and four for
+/// readers, which are opened when so many read at once.
+const CONNECTIONS: usize = 6;
+
 /// A bound on waiting, not on speed.
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -121,6 +125,15 @@ fn run(server: &Server, count: u64, random: &mut Random) {
     }
 }
 
+/// Many who read at once.
+fn crowd(server: &Server) {
+    std::thread::scope(|scope| {
+        for _ in 0..16 {
+            scope.spawn(|| server.ask("GET", "/api/runs?limit=1000", ""));
+        }
+    });
+}
+
 /// What there is once the connection of the last question is closed: the same descriptors three times.
 fn settled(server: &Server) -> Rest {
     let mut seen: Vec<Rest> = Vec::new();
@@ -177,6 +190,14 @@ fn a_thousand_runs_leave_counts_and_memory_where_they_were() {
     let server = Server::start(&["--data", folder.text(), "--keep-runs", "50"]);
     let mut random = Random(3);
     run(&server, WARM_UP, &mut random);
+    until("all connections to the recordings are open", || {
+        crowd(&server);
+        let descriptors = Rest::of(&server).descriptors;
+        let database = descriptors
+            .iter()
+            .filter(|name| name.ends_with("linger.db"));
+        database.count() == CONNECTIONS
+    });
     let (resident_before, mut before) = counted(&server, &mut random);
     before.threads = least_threads(&server);
     run(&server, RUNS - BETWEEN * COUNTS as u64, &mut random);
