@@ -30,7 +30,7 @@ const DEFAULT: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 808
 ///
 /// By default only this machine can reach it. With --allow-remote it can be opened to a network;
 /// every visitor then needs the join code, which is part of the addresses that are printed. Whoever
-/// has joined can start, watch and stop runs, and nothing else.
+/// has joined can watch, export, start, disturb and stop runs, and nothing else.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   linger serve                              on this machine only, http://127.0.0.1:8080/

@@ -2,8 +2,8 @@
 //!
 //! One transaction for all of them costs hardly more than one for each would, and a kill loses what
 //! was gathered and not yet committed: some tens of milliseconds. The time that a transaction takes
-//! counts towards the next one's, so that a slow disk does not add to it. What the database refuses breaks
-//! the records that were part of it and no others; their runs go on.
+//! counts towards the next one's, so that a slow disk does not add to it. What the database refuses
+//! breaks the records that were part of it and no others; their runs go on.
 
 use std::{
     collections::HashMap,
