@@ -12,6 +12,7 @@ use std::{
     time::Instant,
 };
 
+use bytes::Bytes;
 use linger_shared::event::{Call, Fact, HostName, Observer, Origin};
 
 /// Where the observers of a run report, and the run's clock.
@@ -66,9 +67,9 @@ pub struct Departure {
     /// The host that it goes to.
     pub to: HostName,
     /// The packet as it leaves.
-    pub bytes: Box<[u8]>,
+    pub bytes: Bytes,
     /// The packet as it arrives, where a middlebox rewrites it.
-    pub rewritten: Option<Box<[u8]>>,
+    pub rewritten: Option<Bytes>,
     /// Whether the sender's side of a rewriting middlebox is the one that its connection's opener
     /// does not know, so that `rewritten` is the form to follow the connection by.
     pub follow_rewritten: bool,
@@ -206,10 +207,12 @@ impl Journal {
         }
     }
 
-    /// Takes out every report so far, in the order in which they came. The lock is held for a swap
-    /// of two pointers, so the packet path does not wait.
-    pub(crate) fn take(&self) -> Vec<Report> {
-        std::mem::take(&mut *self.reports())
+    /// Takes out every report so far, in the order in which they came, and leaves an empty list
+    /// with the room of `spare` for those to come. The lock is held for a swap of two pointers, so
+    /// the packet path does not wait.
+    pub(crate) fn take(&self, mut spare: Vec<Report>) -> Vec<Report> {
+        spare.clear();
+        std::mem::replace(&mut *self.reports(), spare)
     }
 }
 
@@ -235,7 +238,7 @@ mod tests {
         journal.record(Observer::Experiment, remark("before"));
         journal.close();
         journal.record(Observer::Experiment, remark("after"));
-        assert_eq!(journal.take().len(), 1);
+        assert_eq!(journal.take(Vec::new()).len(), 1);
     }
 
     #[test]
@@ -245,7 +248,7 @@ mod tests {
         let _hangs = journal.waits(HostName::Client, remark("hangs"));
         journal.waits_no_more(came);
         journal.close();
-        let reports = journal.take();
+        let reports = journal.take(Vec::new());
         assert_eq!(reports.len(), 1);
         assert!(matches!(&reports[0].what, What::Fact(Fact::Remark { text }) if text == "hangs"));
     }
@@ -258,9 +261,9 @@ mod tests {
         silent.mute();
         silent.record(Observer::Experiment, remark("after"));
         other.record(Observer::Experiment, remark("the other's"));
-        assert_eq!(whole.take().len(), 2);
+        assert_eq!(whole.take(Vec::new()).len(), 2);
         whole.close();
         other.record(Observer::Experiment, remark("too late"));
-        assert!(whole.take().is_empty());
+        assert!(whole.take(Vec::new()).is_empty());
     }
 }

@@ -352,11 +352,15 @@ impl EventLog {
         let Some(Event { seq, .. }) = events.first() else {
             return true;
         };
+        let mut text = Vec::new();
         let lines: Vec<Arc<str>> = events
             .iter()
             .map(|event| {
-                // Every field is a plain value with text keys, so this cannot fail.
-                serde_json::to_string(event).unwrap_or_default().into()
+                text.clear();
+                // Every field is a plain value with text keys, and memory takes whatever is written,
+                // so this cannot fail, and JSON is UTF-8.
+                let _ = serde_json::to_writer(&mut text, event);
+                std::str::from_utf8(&text).unwrap_or_default().into()
             })
             .collect();
         let mut window = lock(&self.window);

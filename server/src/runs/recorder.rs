@@ -24,6 +24,9 @@ const INTERVAL: Duration = Duration::from_millis(10);
 /// sorted before it.
 const HOLD_BACK_US: u64 = 5_000;
 
+/// Room for so many reports is kept for the next ones.
+const SPARE: usize = 1_024;
+
 /// How much a run may record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RecordLimits {
@@ -52,6 +55,8 @@ pub struct Recorder {
 struct Desk {
     /// Reports that are held back.
     unripe: Vec<Report>,
+    /// An empty list, for the reports to come.
+    spare: Vec<Report>,
     log: Arc<EventLog>,
     flows: FlowTracker,
     witness: Witness,
@@ -73,6 +78,7 @@ impl Recorder {
         let task = tokio::spawn(async move {
             let mut desk = Desk {
                 unripe: Vec::new(),
+                spare: Vec::new(),
                 log,
                 flows: FlowTracker::new(),
                 witness: Witness::default(),
@@ -86,7 +92,8 @@ impl Recorder {
                     _ = ticks.tick() => {}
                 }
                 let until_us = source.now_us().saturating_sub(HOLD_BACK_US);
-                desk.enter(source.take(), until_us);
+                desk.take_from(&source);
+                desk.enter(until_us);
                 if desk.next >= most.events || desk.log.excess(most.bytes).is_some() {
                     over_limit.cancel();
                 }
@@ -107,7 +114,8 @@ impl Recorder {
         let Ok(mut desk) = self.task.await else {
             return false;
         };
-        desk.enter(self.journal.take(), u64::MAX);
+        desk.take_from(&self.journal);
+        desk.enter(u64::MAX);
         if verdict {
             let event = Event {
                 seq: desk.next,
@@ -122,9 +130,17 @@ impl Recorder {
 }
 
 impl Desk {
+    /// Takes what observers have reported so far.
+    fn take_from(&mut self, journal: &Journal) {
+        let mut reports = journal.take(std::mem::take(&mut self.spare));
+        self.unripe.append(&mut reports);
+        // Observers need not make room again; but what a surge has needed is given back.
+        reports.shrink_to(SPARE);
+        self.spare = reports;
+    }
+
     /// Makes events of what was true before `until_us`, in the order of time.
-    fn enter(&mut self, reports: Vec<Report>, until_us: u64) {
-        self.unripe.extend(reports);
+    fn enter(&mut self, until_us: u64) {
         let events: Vec<Event> = ripe(&mut self.unripe, until_us)
             .into_iter()
             .map(|report| {

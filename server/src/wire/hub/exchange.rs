@@ -22,7 +22,7 @@ use super::{
     LinkError, fail,
     flights::{Ending, Flight, Flights},
     handle::Letter,
-    link::Link,
+    link::{Intake, Link},
     pace::{self, Patience},
     surge::Surge,
 };
@@ -46,7 +46,7 @@ pub(super) struct Exchange {
     armed: Option<Instant>,
     patience: Patience,
     surge: Surge,
-    buffer: Box<[u8]>,
+    intake: Intake,
 }
 
 impl Exchange {
@@ -80,7 +80,7 @@ impl Exchange {
             armed: None,
             patience: Patience::default(),
             surge: Surge::new(Instant::now()),
-            buffer: vec![0; 1 << 16].into_boxed_slice(),
+            intake: Intake::default(),
         })
     }
 
@@ -104,7 +104,6 @@ impl Exchange {
                     }
                     TIMER => self.armed = None,
                     device => {
-                        self.patience.busy();
                         self.collect((device >> 32) as u32, device as u32 as usize, BATCH);
                     }
                 }
@@ -156,7 +155,7 @@ impl Exchange {
             let Some(link) = self.links.get_mut(&id) else {
                 return;
             };
-            match link.collect(host, &mut self.buffer, &mut self.flights) {
+            match link.collect(host, &mut self.intake, &mut self.flights) {
                 Ok(departed) => {
                     self.surge.packet(id, host);
                     if self.flights.next_due().is_some_and(|due| due <= departed) {

@@ -6,6 +6,7 @@
 
 use std::{borrow::Cow, cmp::Reverse, collections::BinaryHeap, time::Instant};
 
+use bytes::Bytes;
 use tokio::sync::oneshot;
 
 use crate::wire::rules::Answer;
@@ -31,7 +32,7 @@ pub(super) enum Ending {
         /// Which direction of the link it takes.
         direction: usize,
         /// The packet as it arrives.
-        bytes: Box<[u8]>,
+        bytes: Bytes,
     },
     /// A packet reaches the place at which it disappears.
     Vanish {

@@ -4,6 +4,7 @@
 //! rules left it in, and given to the conditions of its direction. What follows happens later and
 //! is booked as flights. Whatever happens is reported to the run's journal.
 
+mod intake;
 mod own;
 
 use std::{
@@ -18,6 +19,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use bytes::Bytes;
 use linger_shared::{
     event::{Fact, HostName, Observer, Origin},
     link::Conditions,
@@ -29,6 +31,7 @@ use super::{
     flights::{Ending, Flight, Flights},
     ipv4,
 };
+pub(super) use self::intake::Intake;
 use crate::{
     hosts::{Trigger, Tun},
     journal::{Departure, Journal},
@@ -132,7 +135,7 @@ impl Link {
     pub(super) fn collect(
         &mut self,
         from: usize,
-        buffer: &mut [u8],
+        intake: &mut Intake,
         flights: &mut Flights,
     ) -> io::Result<Instant> {
         let tun = self
@@ -140,16 +143,16 @@ impl Link {
             .get(from)
             .and_then(|station| station.tun.as_ref())
             .ok_or(io::ErrorKind::WouldBlock)?;
-        let length = tun.receive(buffer)?;
+        let bytes = intake.receive(tun)?;
         let departed = Instant::now();
         if !self.over {
-            self.pass(from, departed, &buffer[..length], flights);
+            self.pass(from, departed, &bytes, flights);
         }
         Ok(departed)
     }
 
     /// Stamps a packet that a host has sent and decides what becomes of it.
-    fn pass(&mut self, from: usize, departed: Instant, bytes: &[u8], flights: &mut Flights) {
+    fn pass(&mut self, from: usize, departed: Instant, bytes: &Bytes, flights: &mut Flights) {
         let id = self.journal.packet_id();
         let from = self.hosts[from].host;
         let Judgement {
@@ -164,7 +167,7 @@ impl Link {
             departed,
         });
         let (form, follow_rewritten) = parts(rewritten);
-        let arriving = form.as_deref().unwrap_or(bytes);
+        let arriving = form.as_ref().unwrap_or(bytes);
         let target = ipv4::destination(arriving)
             .and_then(|address| self.hosts.iter().find(|host| host.address == address))
             .map(|station| station.host);
@@ -175,7 +178,7 @@ impl Link {
                 id,
                 from,
                 to,
-                bytes: bytes.into(),
+                bytes: bytes.clone(),
                 rewritten: form.clone(),
                 follow_rewritten,
                 origin: None,
@@ -266,7 +269,7 @@ impl Link {
             index,
             travel,
         } = *flying;
-        let bytes = sent.form.clone().unwrap_or_else(|| sent.bytes.into());
+        let bytes = sent.form.as_ref().unwrap_or(sent.bytes).clone();
         let double = travel.doubled.then(|| bytes.clone());
         let direction = &self.directions[index];
         let due = travel.due + extra_delay;
@@ -287,7 +290,7 @@ impl Link {
                     id: id_of_double,
                     from,
                     to,
-                    bytes: sent.bytes.into(),
+                    bytes: sent.bytes.clone(),
                     rewritten: sent.form,
                     follow_rewritten: sent.follow_rewritten,
                     origin: Some(Origin {
@@ -310,7 +313,7 @@ impl Link {
         &mut self,
         id: u64,
         direction: usize,
-        bytes: Box<[u8]>,
+        bytes: Bytes,
         departed: Instant,
         due: Instant,
         flights: &mut Flights,
@@ -500,14 +503,14 @@ struct Flying {
 
 /// A packet as its sender sent it, and what a NAT has made of it.
 struct Sent<'a> {
-    bytes: &'a [u8],
-    form: Option<Box<[u8]>>,
+    bytes: &'a Bytes,
+    form: Option<Bytes>,
     follow_rewritten: bool,
 }
 
 /// The form in which a packet arrives, where it is another, and whether to follow it by that one.
-fn parts(rewritten: Option<Rewritten>) -> (Option<Box<[u8]>>, bool) {
+fn parts(rewritten: Option<Rewritten>) -> (Option<Bytes>, bool) {
     rewritten.map_or((None, false), |rewritten| {
-        (Some(rewritten.bytes), rewritten.inside)
+        (Some(rewritten.bytes.into()), rewritten.inside)
     })
 }

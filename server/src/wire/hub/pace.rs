@@ -43,9 +43,6 @@ mod priority {
 /// How shortly before something is due the hub stays awake: about as long as waking takes.
 const LEAD: Duration = Duration::from_micros(60);
 
-/// How long the hub stays awake after a host has sent something, for the answer to it.
-const LINGERING: Duration = Duration::from_micros(50);
-
 /// What part of the time the hub may be awake for nothing: one in so many.
 const SHARE: u32 = 10;
 
@@ -54,35 +51,28 @@ const MOST_CREDIT: Duration = Duration::from_millis(5);
 
 /// When the hub sleeps, and when it rather stays awake for what comes next.
 ///
-/// Waking takes longer than most errors that a delay may have, so shortly before something is due,
-/// and shortly after something came, the hub polls instead of sleeping; but only for a tenth of
-/// the time, so that many runs do not keep a core busy with waiting.
+/// Waking takes longer than most errors that a delay may have, so shortly before something is due
+/// the hub polls instead of sleeping; but only for a tenth of the time, so that many runs do not
+/// keep a core busy with waiting. It does not wait like that for a host's answer: the host may need
+/// the core to give one.
 pub(super) struct Patience {
     /// How long it may still stay awake for nothing.
     credit: Duration,
     looked: Instant,
     polled: bool,
-    awake_until: Instant,
 }
 
 impl Default for Patience {
     fn default() -> Self {
-        let now = Instant::now();
         Self {
             credit: MOST_CREDIT,
-            looked: now,
+            looked: Instant::now(),
             polled: false,
-            awake_until: now,
         }
     }
 }
 
 impl Patience {
-    /// Something came from a host.
-    pub(super) fn busy(&mut self) {
-        self.awake_until = Instant::now() + LINGERING;
-    }
-
     /// Until when to sleep where `due` is the next thing to do: `None` for not at all, and
     /// `Some(None)` for as long as nothing comes.
     pub(super) fn sleep_until(
@@ -101,8 +91,7 @@ impl Patience {
         if self.credit < LEAD {
             return Some(due);
         }
-        let near = due.is_some_and(|due| due <= now + LEAD);
-        if near || now < self.awake_until {
+        if due.is_some_and(|due| due <= now + LEAD) {
             self.polled = true;
             return None;
         }

@@ -55,7 +55,7 @@ fn drops(rules: &Rules, from: HostName) -> bool {
 
 /// What rules said so far: name, whose packets, whether active, by whom.
 fn told(rules: &Rules) -> Vec<(String, HostName, bool, String)> {
-    let reports = rules.journal.take();
+    let reports = rules.journal.take(Vec::new());
     let facts = reports.into_iter().map(|report| match report.what {
         What::Fact(Fact::Rule {
             rule,

@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use linger_shared::event::Origin;
 
 use super::{
@@ -117,6 +118,7 @@ impl Link {
             rule,
             place,
         } = answer;
+        let bytes = Bytes::from(bytes);
         let (form, follow_rewritten) = parts(rewritten);
         let id = self.journal.packet_id();
         let now = Instant::now();
