@@ -9,6 +9,8 @@
 //! 20 ms and has it answered.
 
 #[cfg(linger_packets)]
+mod cores;
+#[cfg(linger_packets)]
 mod ground;
 #[cfg(linger_packets)]
 mod measure;

@@ -14,6 +14,7 @@ use linger_shared::{
 use tokio::runtime::Runtime;
 
 use crate::{
+    cores,
     ground::{Ground, Watched},
     traffic::{FLOOD, chatter, echo, flood, ping, stop},
 };
@@ -48,7 +49,7 @@ pub(crate) fn table(wanted: &[String]) {
         .build()
         .expect("a runtime starts");
     let _inside = runtime.enter();
-    println!("{:52} {:>12} {:>12}", "figure", "p50", "p99");
+    println!("{:56} {:>12} {:>12}", "figure", "p50", "p99");
     for (name, measure) in FIGURES {
         if wanted.is_empty() || wanted.iter().any(|part| name.contains(part.as_str())) {
             measure(&runtime);
@@ -59,16 +60,16 @@ pub(crate) fn table(wanted: &[String]) {
 /// Prints a line of the table; gives the median.
 fn row(name: &str, mut micros: Vec<u64>) -> u64 {
     if micros.is_empty() {
-        println!("{name:52} {:>12}", "no packet");
+        println!("{name:56} {:>12}", "no packet");
         return 0;
     }
     micros.sort_unstable();
     let at = |share: usize| micros[(micros.len() - 1) * share / 100];
-    println!("{name:52} {:>12} {:>12}", human(at(50)), human(at(99)));
+    println!("{name:56} {:>12} {:>12}", human(at(50)), human(at(99)));
     at(50)
 }
 
-fn micros(began: Instant) -> u64 {
+pub(crate) fn micros(began: Instant) -> u64 {
     u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX)
 }
 
@@ -87,7 +88,27 @@ fn hosts(_: &Runtime) {
     row("two hosts and a wire, down", down);
 }
 
+/// Once wherever the scheduler puts the threads, and once with all of them on one core: there the
+/// difference is the wire's own work, and elsewhere also what it costs to wake a core that sleeps,
+/// four times in a round trip over the wire.
 fn round_trip(_: &Runtime) {
+    round_trips("");
+    let cores = cores::mine();
+    cores::keep_to(&cores[..1]);
+    round_trips(", one core");
+    cores::keep_to(&cores);
+    if let [one, other, ..] = cores[..] {
+        row(
+            "waking a thread on another core, and back",
+            cores::wake(one, other),
+        );
+        cores::keep_to(&cores);
+    }
+}
+
+/// Beside each other over a veth pair and over the wire. The wire's thread starts with the first
+/// link and keeps to the cores of who starts it.
+fn round_trips(place: &str) {
     // Alternating in short turns, so that both see the same machine.
     let grounds = [
         Ground::veth(),
@@ -112,11 +133,11 @@ fn round_trip(_: &Runtime) {
         echo.join().expect("the echo ends");
     }
     let [veth, wire] = times;
-    let veth = row("round trip over a veth pair", veth);
-    let wire = row("round trip over the wire, recorded", wire);
+    let veth = row(&format!("round trip over a veth pair{place}"), veth);
+    let wire = row(&format!("round trip over the wire, recorded{place}"), wire);
     println!(
-        "{:52} {:>12} {:>12}",
-        "the wire's round trip beside a veth pair's",
+        "{:56} {:>12} {:>12}",
+        format!("the wire's round trip beside a veth pair's{place}"),
         format!("{:.1} x", wire as f64 / veth.max(1) as f64),
         format!("+ {}", human(wire.saturating_sub(veth))),
     );
@@ -143,7 +164,7 @@ fn throughput(_: &Runtime) {
     for ((name, _), took) in kinds.iter().zip(fastest) {
         let rate = FLOOD as f64 / took.as_secs_f64();
         println!(
-            "{:52} {:>12} {:>12}",
+            "{:56} {:>12} {:>12}",
             format!("1,500 bytes one way over {name}"),
             format!("{:.2} Gbit/s", rate * 1_500.0 * 8.0 / 1e9),
             format!("{:.0} /ms", rate / 1e3),
@@ -151,7 +172,7 @@ fn throughput(_: &Runtime) {
     }
     let veth = fastest[0].as_secs_f64();
     println!(
-        "{:52} {:>12}",
+        "{:56} {:>12}",
         "the wire's throughput, recorded, beside a veth pair's",
         format!("{:.2} x", veth / fastest[1].as_secs_f64()),
     );

@@ -192,10 +192,7 @@ fn counted(server: &Server, random: &mut Random) -> (u64, Rest) {
 #[test]
 fn a_thousand_runs_leave_counts_and_memory_where_they_were() {
     let folder = Scratch::new("soak");
-    let server = Server::start_with(
-        &[ONE_HEAP],
-        &["--data", folder.text(), "--keep-runs", "50"],
-    );
+    let server = Server::start_with(&[ONE_HEAP], &["--data", folder.text(), "--keep-runs", "50"]);
     let mut random = Random(3);
     run(&server, WARM_UP, &mut random);
     until("all connections to the recordings are open", || {

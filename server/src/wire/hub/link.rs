@@ -25,13 +25,13 @@ use linger_shared::{
     link::Conditions,
 };
 
+pub(super) use self::intake::Intake;
 use super::{
     Joining, Port,
     direction::{Direction, MIDDLE, Passage, Travel},
     flights::{Ending, Flight, Flights},
     ipv4,
 };
-pub(super) use self::intake::Intake;
 use crate::{
     hosts::{Trigger, Tun},
     journal::{Departure, Journal},
