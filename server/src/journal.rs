@@ -48,10 +48,6 @@ pub(crate) struct Report {
 }
 
 /// What was seen, as far as the observer had the time to say it.
-#[expect(
-    clippy::large_enum_variant,
-    reason = "a box would cost the wire's thread an allocation for every arrival"
-)]
 pub(crate) enum What {
     Fact(Fact),
     /// Raw, to be dissected off the packet path.
