@@ -284,6 +284,46 @@ pub struct Reference {
     pub url: String,
 }
 
+/// What measuring a claim has shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub enum Finding {
+    /// It is so.
+    Confirmed,
+    /// It is not so.
+    Refuted,
+    /// It is so under conditions that the claim does not name.
+    Depends,
+}
+
+impl Finding {
+    /// Its name, as in JSON.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Confirmed => "confirmed",
+            Self::Refuted => "refuted",
+            Self::Depends => "depends",
+        }
+    }
+}
+
+/// Something that is said of the matter, and what measuring it has shown.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct Claim {
+    /// What is said, in a sentence.
+    pub claim: String,
+    /// What a run shows of it.
+    pub finding: Finding,
+    /// What the run shows, in a sentence or two.
+    pub because: String,
+    /// The parameters of that run, as far as they differ from the defaults.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[cfg_attr(feature = "openapi", schema(value_type = BTreeMap<String, ParamValue>))]
+    pub values: BTreeMap<String, Value>,
+}
+
 /// Everything about an experiment but the running of it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
@@ -308,6 +348,9 @@ pub struct Descriptor {
     pub params: Vec<Param>,
     /// Named parameter sets.
     pub presets: Vec<Preset>,
+    /// What is said of the matter elsewhere, and whether it is so.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub claims: Vec<Claim>,
     /// Where the claims come from.
     pub references: Vec<Reference>,
 }
@@ -487,6 +530,7 @@ mod tests {
                 Param::choice("closer", &["client", "server"], ""),
             ],
             presets: Vec::new(),
+            claims: Vec::new(),
             references: Vec::new(),
         }
     }

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     event::{Event, Header, HostName, Mode},
-    experiment::{Descriptor, Param, Preset, Reference, Value},
+    experiment::{Claim, Descriptor, Param, Preset, Reference, Value},
     rule::RuleSpec,
 };
 
@@ -263,6 +263,8 @@ struct FlatEntry {
     misconception: String,
     params: Vec<Param>,
     presets: Vec<Preset>,
+    #[serde(default)]
+    claims: Vec<Claim>,
     references: Vec<Reference>,
     runs_as: Option<Mode>,
     unavailable: Option<String>,
@@ -282,6 +284,7 @@ impl From<FlatEntry> for CatalogueEntry {
                 misconception: flat.misconception,
                 params: flat.params,
                 presets: flat.presets,
+                claims: flat.claims,
                 references: flat.references,
             },
             runs_as: flat.runs_as,

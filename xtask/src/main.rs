@@ -2,12 +2,13 @@
 //!
 //! `play` goes from a fresh clone to a running playground, `web` builds the front-end alone,
 //! `test` runs everything that must pass, `fuzz` looks for inputs that break a dissector, `bench`
-//! runs the benchmarks, `screenshots` renews the pictures of the page. None of them needs Trunk,
-//! Node or Python.
+//! runs the benchmarks, `experiments` writes down what the experiments measure, `screenshots` renews
+//! the pictures of the page. None of them needs Trunk, Node or Python.
 
 mod bench;
 mod cargo;
 mod compress;
+mod experiments;
 mod fuzz;
 mod page;
 mod play;
@@ -31,6 +32,7 @@ Tasks:
   web                              Build the front-end alone, into target/web/dist
   test [STAGE]... [--require-all]  Run everything that must pass, or some stages of it
   fuzz [TARGET]... [--runs N]      Give the dissectors inputs that libFuzzer makes up
+  experiments [ID]... [--runs N]   Run the experiments and write what they measured
   bench [NAME]...                  Run the benchmarks, or some of them
   screenshots                      Renew the pictures in docs/screenshots
 
@@ -93,6 +95,8 @@ fn run(arguments: &[String]) -> Result<ExitCode> {
             }
             web::build(&mut progress::Steps::new(web::STEPS))?;
         }
+        "experiments" if wants_help => print!("{}", experiments::HELP),
+        "experiments" => return experiments::run(&experiments::Options::parse(rest)?),
         "bench" => return bench::run(rest),
         "fuzz" if wants_help => print!("{}", fuzz::HELP),
         "fuzz" => return fuzz::run(&fuzz::Options::parse(rest)?),
@@ -101,7 +105,10 @@ fn run(arguments: &[String]) -> Result<ExitCode> {
         // What `play --open` starts beside itself.
         play::HELPER => return play::pass_on_and_open(),
         other => {
-            bail!("`{other}` is no task; it is one of play, web, test, fuzz, bench, screenshots");
+            bail!(
+                "`{other}` is no task; it is one of play, web, test, fuzz, bench, experiments, \
+                   screenshots"
+            );
         }
     }
     Ok(ExitCode::SUCCESS)

@@ -152,6 +152,7 @@ impl Experiment for Speech {
             misconception: String::new(),
             params: Vec::new(),
             presets: Vec::new(),
+            claims: Vec::new(),
             references: Vec::new(),
         }
     }

@@ -1,13 +1,14 @@
 //! `linger experiments`: what can be asked, and what each experiment takes.
 
 use std::{
+    collections::BTreeMap,
     io::{self, Write},
     process::ExitCode,
 };
 
 use clap::Args;
 use linger_shared::{
-    experiment::{Param, ParamType, Preset},
+    experiment::{Claim, Param, ParamType, Preset, Value},
     protocol::CatalogueEntry,
 };
 
@@ -142,6 +143,17 @@ fn one(entry: &CatalogueEntry, columns: usize) -> String {
         let misconception = terminal::wrap(&descriptor.misconception, columns, "  ");
         parts.push(format!("A common misconception\n{misconception}"));
     }
+    if !descriptor.claims.is_empty() {
+        let claims: Vec<String> = descriptor
+            .claims
+            .iter()
+            .map(|c| claim(c, columns))
+            .collect();
+        parts.push(format!(
+            "Said elsewhere, and measured here\n{}",
+            claims.join("\n")
+        ));
+    }
     if !descriptor.references.is_empty() {
         let references: Vec<String> = descriptor
             .references
@@ -187,13 +199,35 @@ fn param(param: &Param, columns: usize) -> String {
 }
 
 fn preset(preset: &Preset, columns: usize) -> String {
-    let values: Vec<String> = preset
-        .values
+    let description = terminal::wrap(&preset.description, columns, "      ");
+    format!(
+        "  {}: {}\n{description}",
+        preset.name,
+        settings(&preset.values)
+    )
+}
+
+fn claim(claim: &Claim, columns: usize) -> String {
+    let said = format!("\"{}\" {}", claim.claim, claim.finding.as_str());
+    let run = match settings(&claim.values) {
+        defaults if defaults.is_empty() => "the run with the defaults".to_owned(),
+        settings => settings,
+    };
+    let because = format!("{} See {run}.", claim.because);
+    format!(
+        "{}\n{}",
+        terminal::wrap(&said, columns, "  "),
+        terminal::wrap(&because, columns, "      ")
+    )
+}
+
+/// Values as they are typed.
+fn settings(values: &BTreeMap<String, Value>) -> String {
+    let typed: Vec<String> = values
         .iter()
         .map(|(name, value)| format!("--set {name}={value}"))
         .collect();
-    let description = terminal::wrap(&preset.description, columns, "      ");
-    format!("  {}: {}\n{description}", preset.name, values.join(" "))
+    typed.join(" ")
 }
 
 #[cfg(test)]
@@ -218,6 +252,7 @@ mod tests {
                     Param::choice("closer", &["client", "server"], "Who."),
                 ],
                 presets: Vec::new(),
+                claims: Vec::new(),
                 references: Vec::new(),
             },
             runs_as: unavailable.is_none().then_some(Mode::Packets),

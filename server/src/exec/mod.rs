@@ -137,6 +137,7 @@ impl Experiment for Programs {
             misconception: String::new(),
             params: Vec::new(),
             presets: Vec::new(),
+            claims: Vec::new(),
             references: Vec::new(),
         }
     }

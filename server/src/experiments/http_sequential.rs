@@ -87,6 +87,7 @@ impl Experiment for HttpSequential {
                     ]),
                 },
             ],
+            claims: Vec::new(),
             references: vec![
                 reference(
                     "RFC 9112, section 9.3: persistence",

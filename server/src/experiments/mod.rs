@@ -9,7 +9,9 @@ mod tcp_lifecycle;
 
 use std::pin::Pin;
 
-use linger_shared::experiment::{Descriptor, Params, Reference};
+use std::collections::BTreeMap;
+
+use linger_shared::experiment::{Claim, Descriptor, Finding, Params, Preset, Reference, Value};
 
 use crate::lab::{Lab, LabError, Plan};
 
@@ -52,6 +54,32 @@ fn reference(title: &str, url: &str) -> Reference {
     Reference {
         title: title.to_owned(),
         url: url.to_owned(),
+    }
+}
+
+/// Values of parameters, as a preset or a claim has them.
+fn values(pairs: &[(&str, &str)]) -> BTreeMap<String, Value> {
+    pairs
+        .iter()
+        .map(|(name, value)| ((*name).to_owned(), Value::Text((*value).to_owned())))
+        .collect()
+}
+
+fn preset(name: &str, description: &str, pairs: &[(&str, &str)]) -> Preset {
+    Preset {
+        name: name.to_owned(),
+        description: description.to_owned(),
+        values: values(pairs),
+    }
+}
+
+/// Something that is said of the matter, what a run with these values shows of it, and why.
+fn claim(claim: &str, finding: Finding, because: &str, pairs: &[(&str, &str)]) -> Claim {
+    Claim {
+        claim: claim.to_owned(),
+        finding,
+        because: because.to_owned(),
+        values: values(pairs),
     }
 }
 
@@ -120,6 +148,14 @@ mod tests {
                     about.resolve(&preset.values).is_ok(),
                     "{id}: preset {}",
                     preset.name
+                );
+            }
+            for claim in &about.claims {
+                assert!(!claim.because.is_empty(), "{id}: {}", claim.claim);
+                assert!(
+                    about.resolve(&claim.values).is_ok(),
+                    "{id}: {}",
+                    claim.claim
                 );
             }
             assert!(about.resolve(&BTreeMap::new()).is_ok());

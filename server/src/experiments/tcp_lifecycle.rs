@@ -4,12 +4,12 @@ use std::{collections::BTreeMap, time::Duration};
 
 use linger_shared::{
     event::{HostName, Mode, SocketSnapshot, TcpState},
-    experiment::{Descriptor, Param, Params, Preset, Value},
+    experiment::{Descriptor, Param, Params},
     theory::{closing, handshake},
     units::human,
 };
 
-use super::{Experiment, Script, paragraphs, reference};
+use super::{Experiment, Script, paragraphs, preset, reference};
 use crate::{
     endpoints::{Connection, ReadOutcome, errno_name},
     lab::{Lab, LabError, Plan},
@@ -83,30 +83,28 @@ impl Experiment for TcpLifecycle {
                 ),
             ],
             presets: vec![
-                Preset {
-                    name: "server closes first".to_owned(),
-                    description: "as an HTTP server does that does not keep connections".to_owned(),
-                    values: set("first_closer", "server"),
-                },
-                Preset {
-                    name: "simultaneous close".to_owned(),
-                    description: "the FINs cross on the wire".to_owned(),
-                    values: set("first_closer", "both"),
-                },
-                Preset {
-                    name: "a peer that never closes".to_owned(),
-                    description: "CLOSE_WAIT for ever, an orphan in FIN_WAIT2".to_owned(),
-                    values: set("peer_closes", "off"),
-                },
-                Preset {
-                    name: "Linux's own tcp_fin_timeout".to_owned(),
-                    description: "the orphan waits for a minute".to_owned(),
-                    values: [set("peer_closes", "off"), set("fin_timeout", "1min")]
-                        .into_iter()
-                        .flatten()
-                        .collect(),
-                },
+                preset(
+                    "server closes first",
+                    "as an HTTP server does that does not keep connections",
+                    &[("first_closer", "server")],
+                ),
+                preset(
+                    "simultaneous close",
+                    "the FINs cross on the wire",
+                    &[("first_closer", "both")],
+                ),
+                preset(
+                    "a peer that never closes",
+                    "CLOSE_WAIT for ever, an orphan in FIN_WAIT2",
+                    &[("peer_closes", "off")],
+                ),
+                preset(
+                    "Linux's own tcp_fin_timeout",
+                    "the orphan waits for a minute",
+                    &[("peer_closes", "off"), ("fin_timeout", "1min")],
+                ),
             ],
+            claims: Vec::new(),
             references: vec![
                 reference(
                     "RFC 9293, section 3.5: establishing a connection",
@@ -143,10 +141,6 @@ impl Experiment for TcpLifecycle {
     fn run<'a>(&'a self, lab: &'a mut Lab, params: &'a Params) -> Script<'a> {
         Box::pin(script(lab, params))
     }
-}
-
-fn set(name: &str, value: &str) -> BTreeMap<String, Value> {
-    BTreeMap::from([(name.to_owned(), Value::Text(value.to_owned()))])
 }
 
 async fn script(lab: &mut Lab, params: &Params) -> Result<(), LabError> {

@@ -48,6 +48,7 @@ impl Experiment for Torrent {
             misconception: String::new(),
             params: Vec::new(),
             presets: Vec::new(),
+            claims: Vec::new(),
             references: Vec::new(),
         }
     }

@@ -53,6 +53,7 @@ impl Experiment for Exchange {
             misconception: String::new(),
             params: Vec::new(),
             presets: Vec::new(),
+            claims: Vec::new(),
             references: Vec::new(),
         }
     }

@@ -114,6 +114,7 @@ where
             misconception: text(),
             params: Vec::new(),
             presets: Vec::new(),
+            claims: Vec::new(),
             references: Vec::new(),
         }
     }

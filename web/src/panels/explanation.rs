@@ -1,14 +1,28 @@
 //! What the experiment is about: the question, the explanation, what to look for, the
 //! misconception that it clears up, and where the claims come from.
 
-use linger_shared::experiment::Descriptor;
+use linger_shared::experiment::{Claim, Descriptor, Value};
 use yew::prelude::*;
+
+use crate::state::route::Route;
 
 /// What the explanation is made from.
 #[derive(Properties, PartialEq)]
 pub(crate) struct Props {
     /// The experiment.
     pub(crate) descriptor: Descriptor,
+}
+
+/// Where the run that a claim speaks of can be started.
+fn run_that_shows(id: &str, claim: &Claim) -> String {
+    let values = claim.values.iter();
+    Route::Experiment {
+        id: id.to_owned(),
+        values: values
+            .map(|(name, value): (_, &Value)| (name.clone(), value.to_string()))
+            .collect(),
+    }
+    .url()
 }
 
 /// The explanation. See the module.
@@ -18,6 +32,7 @@ pub(crate) fn Explanation(props: &Props) -> Html {
         explanation,
         look_for,
         misconception,
+        claims,
         references,
         ..
     } = &props.descriptor;
@@ -34,6 +49,19 @@ pub(crate) fn Explanation(props: &Props) -> Html {
             if !misconception.is_empty() {
                 <h2>{ "Often believed" }</h2>
                 <p class="misconception">{ misconception.clone() }</p>
+            }
+            if !claims.is_empty() {
+                <h2>{ "Said elsewhere, and measured here" }</h2>
+                <ul class="claims">
+                    { for claims.iter().map(|claim| html! {
+                        <li>
+                            <q>{ claim.claim.clone() }</q>
+                            { " " }<strong>{ claim.finding.as_str() }</strong>
+                            { format!(": {} ", claim.because) }
+                            <a href={run_that_shows(&props.descriptor.id, claim)}>{ "The run" }</a>
+                        </li>
+                    }) }
+                </ul>
             }
             if !references.is_empty() {
                 <h2>{ "References" }</h2>

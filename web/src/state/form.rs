@@ -148,6 +148,7 @@ mod tests {
                 description: String::new(),
                 values: BTreeMap::from([("keepalive".to_owned(), Value::Boolean(false))]),
             }],
+            claims: Vec::new(),
             references: Vec::new(),
         }
     }

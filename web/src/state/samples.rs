@@ -37,6 +37,7 @@ pub(crate) fn descriptor(id: &str) -> Descriptor {
             description: "Nobody ever notices".to_owned(),
             values: BTreeMap::from([("keepalive".to_owned(), Value::Boolean(false))]),
         }],
+        claims: Vec::new(),
         references: vec![Reference {
             title: "RFC 9293, section 3.8.4".to_owned(),
             url: "https://www.rfc-editor.org/rfc/rfc9293#section-3.8.4".to_owned(),
