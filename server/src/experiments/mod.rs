@@ -6,6 +6,7 @@
 mod http_sequential;
 mod tcp_dead_peer;
 mod tcp_lifecycle;
+mod tcp_syn_blackhole;
 
 use std::pin::Pin;
 
@@ -16,9 +17,10 @@ use linger_shared::experiment::{Claim, Descriptor, Finding, Params, Preset, Refe
 use crate::lab::{Lab, LabError, Plan};
 
 /// Every experiment, in the order of the catalogue.
-pub const ALL: [&dyn Experiment; 3] = [
+pub const ALL: [&dyn Experiment; 4] = [
     &tcp_lifecycle::TcpLifecycle,
     &tcp_dead_peer::TcpDeadPeer,
+    &tcp_syn_blackhole::TcpSynBlackhole,
     &http_sequential::HttpSequential,
 ];
 

@@ -46,6 +46,14 @@ pub fn prepare_process() {
     linux::privilege::prepare_process();
 }
 
+/// Whether this kernel has a sysctl below `net/ipv4/`: older ones lack some, and a plan cannot pin
+/// what is not there.
+pub fn has_sysctl(name: &str) -> bool {
+    std::path::Path::new("/proc/sys/net/ipv4")
+        .join(name)
+        .exists()
+}
+
 /// The kernel's release, such as `6.18.44`, or the system's name where that is all there is.
 pub fn kernel_release() -> String {
     std::fs::read_to_string("/proc/sys/kernel/osrelease").map_or_else(

@@ -551,6 +551,14 @@ impl Lab {
         self.journal.now_us()
     }
 
+    /// A sysctl of a host as the run found it, of those below `net/ipv4/` that a run records and
+    /// that are one number; `None` where the kernel has none of that name, or over a relay.
+    pub fn sysctl(&self, host: HostName, name: &str) -> Option<u64> {
+        let hosts = self.stack.hosts();
+        let host = hosts.iter().find(|info| info.name == host)?;
+        host.sysctls.get(name)?.parse().ok()
+    }
+
     /// When a packet last arrived at a host, on the run's clock; 0 where none has, or over a relay.
     pub fn last_arrival_us(&self, host: HostName) -> u64 {
         self.stack.last_arrival_us(host)

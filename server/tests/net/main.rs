@@ -22,5 +22,6 @@ mod rules;
 mod sequential;
 mod serving;
 mod soak;
+mod syn_blackhole;
 mod verdict;
 mod wire;

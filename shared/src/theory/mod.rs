@@ -3,3 +3,5 @@
 pub mod closing;
 pub mod handshake;
 pub mod keepalive;
+pub mod refusal;
+pub mod syn;
