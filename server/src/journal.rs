@@ -13,7 +13,8 @@ use std::{
 };
 
 use bytes::Bytes;
-use linger_shared::event::{Call, Fact, HostName, Observer, Origin};
+use linger_shared::event::{Call, Event, Fact, HostName, Observer, Origin};
+use tokio::sync::mpsc;
 
 /// Where the observers of a run report, and the run's clock.
 pub struct Journal {
@@ -26,6 +27,8 @@ pub struct Journal {
     whole: Option<Arc<Journal>>,
     /// Views of this journal.
     views: Mutex<Vec<Weak<Journal>>>,
+    /// Those who read the events that become of the reports.
+    followers: Mutex<Vec<mpsc::UnboundedSender<Event>>>,
 }
 
 /// What applications wait for, in the order in which they began to.
@@ -84,6 +87,7 @@ impl Journal {
             waiting: Mutex::default(),
             whole: None,
             views: Mutex::default(),
+            followers: Mutex::default(),
         }
     }
 
@@ -185,6 +189,29 @@ impl Journal {
         self.closed.store(true, Ordering::Release);
     }
 
+    /// Every event that is recorded from now on, a few milliseconds after it was true. Whoever stops
+    /// reading drops the receiver: what nobody takes out is kept.
+    pub fn follow(&self) -> mpsc::UnboundedReceiver<Event> {
+        let (sender, receiver) = mpsc::unbounded_channel();
+        self.followers().push(sender);
+        receiver
+    }
+
+    /// Tells the followers what was recorded.
+    pub(crate) fn tell(&self, events: &[Event]) {
+        self.followers().retain(|follower| {
+            events
+                .iter()
+                .all(|event| follower.send(event.clone()).is_ok())
+        });
+    }
+
+    fn followers(&self) -> MutexGuard<'_, Vec<mpsc::UnboundedSender<Event>>> {
+        self.followers
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn views(&self) -> MutexGuard<'_, Vec<Weak<Self>>> {
         self.views.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -247,6 +274,25 @@ mod tests {
         let reports = journal.take(Vec::new());
         assert_eq!(reports.len(), 1);
         assert!(matches!(&reports[0].what, What::Fact(Fact::Remark { text }) if text == "hangs"));
+    }
+
+    #[test]
+    fn followers_are_told_what_is_recorded_from_then_on() {
+        let journal = Journal::new();
+        let event = |seq| Event {
+            seq,
+            at_us: 0,
+            seen_by: Observer::Experiment,
+            fact: remark("recorded"),
+        };
+        journal.tell(&[event(0)]);
+        let mut follower = journal.follow();
+        drop(journal.follow());
+        journal.tell(&[event(1), event(2)]);
+        assert_eq!(follower.try_recv().map(|event| event.seq), Ok(1));
+        assert_eq!(follower.try_recv().map(|event| event.seq), Ok(2));
+        assert!(follower.try_recv().is_err());
+        assert_eq!(journal.followers().len(), 1);
     }
 
     #[test]

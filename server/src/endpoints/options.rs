@@ -6,7 +6,7 @@ use linger_shared::{event::Call, units::format_duration};
 use socket2::{SockRef, TcpKeepalive};
 
 use super::errno_name;
-use crate::lab::{LabError, Stack};
+use crate::lab::{LabError, Listener, Stack};
 
 /// Keep-alive as a socket is given it (tcp(7): TCP_KEEPIDLE, TCP_KEEPINTVL, TCP_KEEPCNT).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -26,6 +26,14 @@ pub enum SocketOption {
     KeepAlive(KeepAlive),
     /// SO_KEEPALIVE off.
     NoKeepAlive,
+    /// SO_KEEPALIVE on, and nothing else: its times are the host's sysctls.
+    KeepAliveAlone,
+    /// TCP_KEEPIDLE alone, in microseconds (the kernel takes whole seconds).
+    KeepIdle(u64),
+    /// TCP_KEEPINTVL alone, in microseconds (the kernel takes whole seconds).
+    KeepInterval(u64),
+    /// TCP_KEEPCNT alone.
+    KeepCount(u32),
     /// TCP_NODELAY: whether small segments go at once.
     NoDelay(bool),
     /// TCP_USER_TIMEOUT in microseconds (the kernel takes milliseconds): how long data may stay
@@ -53,6 +61,10 @@ impl SocketOption {
                 keepalive.count
             ),
             Self::NoKeepAlive => "SO_KEEPALIVE, off".to_owned(),
+            Self::KeepAliveAlone => "SO_KEEPALIVE, on".to_owned(),
+            Self::KeepIdle(us) => format!("TCP_KEEPIDLE, {}", format_duration(*us)),
+            Self::KeepInterval(us) => format!("TCP_KEEPINTVL, {}", format_duration(*us)),
+            Self::KeepCount(probes) => format!("TCP_KEEPCNT, {probes}"),
             Self::NoDelay(value) => format!("TCP_NODELAY, {}", on(*value)),
             Self::UserTimeout(us) => format!("TCP_USER_TIMEOUT, {}", format_duration(*us)),
             Self::ReceiveBuffer(bytes) => format!("SO_RCVBUF, {bytes}"),
@@ -72,6 +84,10 @@ impl SocketOption {
                     .with_retries(keepalive.count),
             ),
             Self::NoKeepAlive => socket.set_keepalive(false),
+            Self::KeepAliveAlone => socket.set_keepalive(true),
+            Self::KeepIdle(_) | Self::KeepInterval(_) | Self::KeepCount(_) => {
+                self.set_singly(socket)
+            }
             Self::NoDelay(value) => socket.set_tcp_nodelay(*value),
             Self::ReceiveBuffer(bytes) => socket.set_recv_buffer_size(*bytes as usize),
             Self::SendBuffer(bytes) => socket.set_send_buffer_size(*bytes as usize),
@@ -87,6 +103,42 @@ impl SocketOption {
                 Err(io::Error::other("only Linux has this option"))
             }
         }
+    }
+
+    /// Sets one of keep-alive's times and not the switch, which socket2 does not do.
+    #[cfg(linger_packets)]
+    fn set_singly(&self, socket: &SockRef<'_>) -> io::Result<()> {
+        use nix::sys::socket::{setsockopt, sockopt};
+
+        let seconds = |us: u64| u32::try_from(us.div_ceil(1_000_000)).unwrap_or(u32::MAX);
+        let set = match self {
+            Self::KeepIdle(us) => setsockopt(&**socket, sockopt::TcpKeepIdle, &seconds(*us)),
+            Self::KeepInterval(us) => {
+                setsockopt(&**socket, sockopt::TcpKeepInterval, &seconds(*us))
+            }
+            Self::KeepCount(probes) => setsockopt(&**socket, sockopt::TcpKeepCount, probes),
+            _ => Ok(()),
+        };
+        Ok(set?)
+    }
+
+    #[cfg(not(linger_packets))]
+    fn set_singly(&self, _: &SockRef<'_>) -> io::Result<()> {
+        Err(io::Error::other("this build does not set it by itself"))
+    }
+}
+
+impl Listener {
+    /// Tells the listening socket an option; what it accepts from then on inherits most of them.
+    ///
+    /// # Errors
+    /// [`LabError::Application`] names what `setsockopt(2)` returned.
+    pub fn set(&self, option: &SocketOption) -> Result<(), LabError> {
+        let about = Call {
+            local: Some(self.address()),
+            ..Call::default()
+        };
+        set_recorded(&self.stack, &SockRef::from(&self.socket), option, about)
     }
 }
 

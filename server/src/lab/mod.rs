@@ -6,6 +6,7 @@
 
 mod crew;
 mod error;
+mod follow;
 #[cfg(linger_packets)]
 mod packets;
 mod stack;
@@ -23,7 +24,9 @@ use std::{
 };
 
 use linger_shared::{
-    event::{Fact, Header, HostName, Measurement, Mode, Observer, SocketSnapshot, TcpState},
+    event::{
+        Fact, Header, HostName, Measurement, Mode, Observer, SocketSnapshot, TcpState, TimerKind,
+    },
     experiment::{Descriptor, Params},
     link::{Conditions, LinkInfo},
     middlebox::Middlebox,
@@ -35,6 +38,7 @@ use tokio::{net::TcpStream, sync::watch};
 pub use self::{
     crew::Crew,
     error::LabError,
+    follow::{Follower, prober},
     stack::{Listener, Stack},
 };
 use crate::{
@@ -604,6 +608,38 @@ impl Lab {
             .tables()
             .map(|tables| connections(&tables.borrow(), host))
             .unwrap_or_default()
+    }
+
+    /// Reads the record from now on: see [`Follower`].
+    pub fn follow(&self) -> Follower {
+        Follower::new(self.journal.follow())
+    }
+
+    /// Which timer of a host's one connection is pending, and when it is due on the run's clock, as
+    /// the kernel tells it from now on. `None` where it has no connection, or none with a timer, or
+    /// the kernels of this run cannot be asked.
+    pub async fn timer_due(&self, host: HostName) -> Option<(TimerKind, u64)> {
+        let mut tables: watch::Receiver<Tables> = self.stack.tables()?;
+        let asked_us = self.now_us();
+        self.stack.look();
+        let asked = tables.wait_for(|tables| tables.asked_us >= asked_us);
+        // Where nobody asks any more, there is no answer.
+        let tables = tokio::time::timeout(LAST_LOOK, asked).await.ok()?.ok()?;
+        let sockets = connections(&tables, host);
+        let timer = sockets.iter().find_map(|socket| socket.timer)?;
+        Some((timer.timer, tables.asked_us.saturating_add(timer.left_us)))
+    }
+
+    /// A sysctl of a host below `net/ipv4/`, as it was when the host was made: one of those that are
+    /// recorded, or that the plan pins. `None` where this kernel has none of that name, or the run
+    /// no hosts of its own.
+    pub fn sysctl(&self, host: HostName, name: &str) -> Option<String> {
+        self.stack
+            .hosts()
+            .into_iter()
+            .find(|info| info.name == host)?
+            .sysctls
+            .remove(name)
     }
 
     /// What ends the record of this run, while the script may still hold the lab.

@@ -93,7 +93,7 @@ impl Recorder {
                 }
                 let until_us = source.now_us().saturating_sub(HOLD_BACK_US);
                 desk.take_from(&source);
-                desk.enter(until_us);
+                source.tell(&desk.enter(until_us));
                 if desk.next >= most.events || desk.log.excess(most.bytes).is_some() {
                     over_limit.cancel();
                 }
@@ -139,8 +139,8 @@ impl Desk {
         self.spare = reports;
     }
 
-    /// Makes events of what was true before `until_us`, in the order of time.
-    fn enter(&mut self, until_us: u64) {
+    /// Makes events of what was true before `until_us`, in the order of time, and gives them.
+    fn enter(&mut self, until_us: u64) -> Vec<Event> {
         let events: Vec<Event> = ripe(&mut self.unripe, until_us)
             .into_iter()
             .map(|report| {
@@ -160,6 +160,7 @@ impl Desk {
             })
             .collect();
         self.log.append(&events);
+        events
     }
 }
 

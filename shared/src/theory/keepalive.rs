@@ -14,6 +14,22 @@ pub const fn probe_us(idle_us: u64, interval_us: u64, nth: u64) -> u64 {
     idle_us.saturating_add(interval_us.saturating_mul(nth.saturating_sub(1)))
 }
 
+/// From one answered probe to the next, in microseconds.
+///
+/// The timer is set to `interval` when a probe leaves. When it fires, the kernel looks when it last
+/// heard an acknowledgment or data, which was the probe's answer one round trip after it, and waits
+/// on for what is missing to `idle`. So the next probe leaves `idle` after the answer, but never
+/// before `interval` is over (`tcp_keepalive_timer` and `keepalive_time_elapsed`): where `idle` is
+/// the shorter one, `interval` decides.
+pub const fn period_us(idle_us: u64, interval_us: u64, round_trip_us: u64) -> u64 {
+    let after_answer = idle_us.saturating_add(round_trip_us);
+    if after_answer > interval_us {
+        after_answer
+    } else {
+        interval_us
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -32,5 +48,11 @@ mod tests {
             probe_us(2_000_000, 1_000_000, 3) + 1_000_000,
             detection_us(2_000_000, 1_000_000, 3)
         );
+    }
+
+    #[test]
+    fn an_answered_probe_is_followed_after_idle_but_never_before_interval() {
+        assert_eq!(period_us(2_000_000, 1_000_000, 40_000), 2_040_000);
+        assert_eq!(period_us(60_000_000, 75_000_000, 40_000), 75_000_000);
     }
 }
