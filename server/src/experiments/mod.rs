@@ -5,6 +5,7 @@
 
 mod http_sequential;
 mod tcp_dead_peer;
+mod tcp_keepalive;
 mod tcp_lifecycle;
 mod tcp_syn_blackhole;
 
@@ -19,6 +20,7 @@ use crate::lab::{Lab, LabError, Plan};
 /// Every experiment, in the order of the catalogue.
 pub const ALL: [&dyn Experiment; 4] = [
     &tcp_lifecycle::TcpLifecycle,
+    &tcp_keepalive::TcpKeepalive,
     &tcp_dead_peer::TcpDeadPeer,
     &tcp_syn_blackhole::TcpSynBlackhole,
     &http_sequential::HttpSequential,

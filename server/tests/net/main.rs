@@ -10,6 +10,7 @@ mod exec;
 mod export;
 mod hosts;
 mod joined;
+mod keepalive;
 mod killed;
 mod leaks;
 mod lifecycle;
