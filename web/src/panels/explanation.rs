@@ -25,6 +25,17 @@ fn run_that_shows(id: &str, claim: &Claim) -> String {
     .url()
 }
 
+/// A text in which backticks enclose names and what is typed.
+fn marked(text: &str) -> Html {
+    text.split('`')
+        .enumerate()
+        .map(|(nth, part)| match nth % 2 {
+            1 => html! { <code>{ part.to_owned() }</code> },
+            _ => html! { part.to_owned() },
+        })
+        .collect()
+}
+
 /// The explanation. See the module.
 #[component]
 pub(crate) fn Explanation(props: &Props) -> Html {
@@ -40,24 +51,24 @@ pub(crate) fn Explanation(props: &Props) -> Html {
         <article class="explanation">
             if !explanation.is_empty() {
                 <h2>{ "What happens" }</h2>
-                { for explanation.iter().map(|paragraph| html! { <p>{ paragraph.clone() }</p> }) }
+                { for explanation.iter().map(|paragraph| html! { <p>{ marked(paragraph) }</p> }) }
             }
             if !look_for.is_empty() {
                 <h2>{ "What to look for" }</h2>
-                <ul>{ for look_for.iter().map(|hint| html! { <li>{ hint.clone() }</li> }) }</ul>
+                <ul>{ for look_for.iter().map(|hint| html! { <li>{ marked(hint) }</li> }) }</ul>
             }
             if !misconception.is_empty() {
                 <h2>{ "Often believed" }</h2>
-                <p class="misconception">{ misconception.clone() }</p>
+                <p class="misconception">{ marked(misconception) }</p>
             }
             if !claims.is_empty() {
                 <h2>{ "Said elsewhere, and measured here" }</h2>
                 <ul class="claims">
                     { for claims.iter().map(|claim| html! {
                         <li>
-                            <q>{ claim.claim.clone() }</q>
+                            <q>{ marked(&claim.claim) }</q>
                             { " " }<strong>{ claim.finding.as_str() }</strong>
-                            { format!(": {} ", claim.because) }
+                            { ": " }{ marked(&claim.because) }{ " " }
                             <a href={run_that_shows(&props.descriptor.id, claim)}>{ "The run" }</a>
                         </li>
                     }) }
@@ -76,5 +87,36 @@ pub(crate) fn Explanation(props: &Props) -> Html {
                 </ul>
             }
         </article>
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use linger_shared::experiment::Finding;
+
+    use super::*;
+    use crate::panels::tests::render;
+
+    #[tokio::test]
+    async fn a_claim_stands_with_its_finding_and_a_link_to_the_run_that_shows_it() {
+        let descriptor = Descriptor {
+            claims: vec![Claim {
+                claim: "`read()` fails.".to_owned(),
+                finding: Finding::Refuted,
+                because: "It waits.".to_owned(),
+                values: BTreeMap::from([("watch".to_owned(), Value::Text("1 h".to_owned()))]),
+            }],
+            ..crate::state::samples::descriptor("tcp-a")
+        };
+        let html = render(html! { <Explanation {descriptor} /> }).await;
+        for part in [
+            "<q><code>read()</code> fails.</q>",
+            "<strong>refuted</strong>: It waits.",
+            "href=\"/e/tcp-a?watch=1%20h\"",
+        ] {
+            assert!(html.contains(part), "{part} in {html}");
+        }
     }
 }
