@@ -1,6 +1,7 @@
 //! Instrumented clients, servers and proxies that run on hosts: every call and its outcome is an
 //! event.
 
+mod again;
 mod errno;
 mod http1;
 mod leg;
@@ -11,6 +12,7 @@ mod tls;
 
 use self::tcp::connect_recorded;
 pub use self::{
+    again::{Persistent, Persisted},
     errno::errno_name,
     http1::{HttpClient, HttpOptions, Reuse, Serving, serve_http, serve_http_with},
     options::{KeepAlive, SocketOption},

@@ -150,7 +150,7 @@ impl Connection {
         Ok(Self::new(&listener.stack, stream))
     }
 
-    fn new(stack: &Stack, stream: TcpStream) -> Self {
+    pub(super) fn new(stack: &Stack, stream: TcpStream) -> Self {
         Self {
             local: stream.local_addr().ok(),
             remote: stream.peer_addr().ok(),

@@ -5,3 +5,4 @@ pub mod handshake;
 pub mod keepalive;
 pub mod refusal;
 pub mod syn;
+pub mod time_wait;

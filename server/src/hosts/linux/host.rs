@@ -27,7 +27,7 @@ const DEVICE: &str = "wire0";
 
 /// Sysctls that say how the TCP of a host behaves, recorded with every run. Some kernels lack some,
 /// and some show a few of them in the first namespace alone.
-const RECORDED: [&str; 34] = [
+const RECORDED: [&str; 35] = [
     "ip_local_port_range",
     "ip_no_pmtu_disc",
     "tcp_abort_on_overflow",
@@ -60,6 +60,7 @@ const RECORDED: [&str; 34] = [
     "tcp_synack_retries",
     "tcp_timestamps",
     "tcp_tw_reuse",
+    "tcp_tw_reuse_delay",
     "tcp_window_scaling",
     "tcp_wmem",
 ];
