@@ -25,8 +25,19 @@ pub(super) const REFUSED: &str = "nobody listens there";
 pub(super) struct Troubles {
     /// When each host lost its power, in microseconds.
     pub(super) power: BTreeMap<HostName, Vec<u64>>,
-    /// When a program of each host ended, in microseconds, and how, in words.
-    pub(super) ended: BTreeMap<HostName, Vec<(u64, String)>>,
+    /// Programs of each host that ended.
+    pub(super) ended: BTreeMap<HostName, Vec<Ended>>,
+}
+
+/// The end of a program, as it was reported.
+#[derive(Debug, Clone)]
+pub(super) struct Ended {
+    /// When, in microseconds.
+    pub(super) at_us: u64,
+    /// Whether a signal ended it, and not the program itself.
+    pub(super) killed: bool,
+    /// How, in words.
+    pub(super) how: String,
 }
 
 impl Troubles {
@@ -37,17 +48,22 @@ impl Troubles {
             .and_then(|times| times.iter().copied().filter(|at| *at >= since_us).min())
     }
 
-    /// How a program of a host had ended just before `at_us`.
+    /// How a program of a host had ended at about `at_us`, when a FIN or an RST left.
     fn program_ended(&self, host: HostName, at_us: u64) -> Option<&str> {
         /// How long a kernel may take to close what a dead program had open, in microseconds.
         const CLOSING_US: u64 = 1_000_000;
+        /// How much later than that the end of a killed program may be reported, in microseconds:
+        /// a kernel closes what a process had open before it tells its parent.
+        const REPORTING_US: u64 = 100_000;
         self.ended.get(&host).and_then(|ends| {
             ends.iter()
                 .rev()
-                .find(|(ended_us, _)| {
-                    *ended_us <= at_us && at_us.saturating_sub(*ended_us) <= CLOSING_US
+                .find(|ended| {
+                    let reporting = if ended.killed { REPORTING_US } else { 0 };
+                    ended.at_us <= at_us.saturating_add(reporting)
+                        && at_us.saturating_sub(ended.at_us) <= CLOSING_US
                 })
-                .map(|(_, how)| how.as_str())
+                .map(|ended| ended.how.as_str())
         })
     }
 }

@@ -31,7 +31,7 @@ use linger_shared::event::{
 
 use self::{
     connection::Weight,
-    judge::{Troubles, judge},
+    judge::{Ended, Troubles, judge},
     register::Register,
     tally::Tally,
     whole::{sides, usual},
@@ -113,8 +113,9 @@ impl Witness {
                         format!("its process `{program}` was killed by {signal}")
                     }
                 };
+                let killed = matches!(state, ProcessState::Killed { .. });
                 let ended = self.troubles.ended.entry(host).or_default();
-                ended.push((at_us, how));
+                ended.push(Ended { at_us, killed, how });
             }
             (
                 Fact::Power {

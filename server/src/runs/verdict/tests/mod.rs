@@ -285,6 +285,25 @@ fn a_killed_process_is_closed_for_by_its_kernel() {
 }
 
 #[test]
+fn a_kernel_closes_for_a_killed_process_before_anybody_is_told_of_its_end() {
+    let told_after = |state: ProcessState| {
+        let mut story = Story::open();
+        let fin = story.sends(Server, "FIN,ACK");
+        story.process(Server, state);
+        story.arrives(fin);
+        story.verdict().summary
+    };
+    let killed = told_after(ProcessState::Killed {
+        signal: "SIGKILL".to_owned(),
+        by: "script".to_owned(),
+    });
+    assert!(killed.contains("was killed by SIGKILL"), "{killed}");
+    // One that ends by itself may well have closed before.
+    let exited = told_after(ProcessState::Exited { code: 0 });
+    assert!(!exited.contains("process"), "{exited}");
+}
+
+#[test]
 fn behind_a_nat_the_servers_calls_belong_to_the_connection_of_the_inside() {
     let mut story = Story::open();
     let mapped = "203.0.113.9:40000".parse().unwrap();
