@@ -16,7 +16,8 @@ use crate::endpoints::errno_name;
 /// Run an endpoint as a program of its own.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
-  linger endpoint tcp-echo --port 7654")]
+  linger endpoint tcp-echo --port 7654
+  linger endpoint tcp-hold --port 7654")]
 pub(super) struct Arguments {
     #[command(subcommand)]
     endpoint: Endpoint,
@@ -30,24 +31,33 @@ enum Endpoint {
         #[arg(long)]
         port: u16,
     },
+    /// Accepts connections and never reads from them.
+    TcpHold {
+        /// The port to listen on.
+        #[arg(long)]
+        port: u16,
+    },
 }
 
 pub(super) async fn run(arguments: Arguments) -> Result<ExitCode, CliError> {
     match arguments.endpoint {
-        Endpoint::TcpEcho { port } => {
-            let address = (Ipv4Addr::UNSPECIFIED, port).into();
-            let listener = TcpListener::bind(address)
-                .await
-                .map_err(|source| CliError::Listen {
-                    address,
-                    source,
-                    advice: "Give another --port.".to_owned(),
-                })?;
-            println!("listening on {address}");
-            echo(listener).await?;
-            Ok(ExitCode::SUCCESS)
-        }
+        Endpoint::TcpEcho { port } => echo(listen(port).await?).await?,
+        Endpoint::TcpHold { port } => hold(listen(port).await?).await?,
     }
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn listen(port: u16) -> Result<TcpListener, CliError> {
+    let address = (Ipv4Addr::UNSPECIFIED, port).into();
+    let listener = TcpListener::bind(address)
+        .await
+        .map_err(|source| CliError::Listen {
+            address,
+            source,
+            advice: "Give another --port.".to_owned(),
+        })?;
+    println!("listening on {address}");
+    Ok(listener)
 }
 
 /// Serves connections until accepting fails.
@@ -60,6 +70,16 @@ async fn echo(listener: TcpListener) -> io::Result<()> {
                 Err(error) => println!("{peer}: {}", errno_name(&error)),
             }
         });
+    }
+}
+
+/// Holds connections until accepting fails: what comes in stays unread.
+async fn hold(listener: TcpListener) -> io::Result<()> {
+    let mut held = Vec::new();
+    loop {
+        let (stream, peer) = listener.accept().await?;
+        println!("{peer} is held, and nothing is read from it");
+        held.push(stream);
     }
 }
 

@@ -5,6 +5,7 @@
 
 mod http_sequential;
 mod tcp_dead_peer;
+mod tcp_half_open;
 mod tcp_keepalive;
 mod tcp_lifecycle;
 mod tcp_syn_blackhole;
@@ -18,10 +19,11 @@ use linger_shared::experiment::{Claim, Descriptor, Finding, Params, Preset, Refe
 use crate::lab::{Lab, LabError, Plan};
 
 /// Every experiment, in the order of the catalogue.
-pub const ALL: [&dyn Experiment; 4] = [
+pub const ALL: [&dyn Experiment; 6] = [
     &tcp_lifecycle::TcpLifecycle,
     &tcp_keepalive::TcpKeepalive,
     &tcp_dead_peer::TcpDeadPeer,
+    &tcp_half_open::TcpHalfOpen,
     &tcp_syn_blackhole::TcpSynBlackhole,
     &http_sequential::HttpSequential,
 ];

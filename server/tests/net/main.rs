@@ -8,6 +8,7 @@ mod conditions;
 mod dead_peer;
 mod exec;
 mod export;
+mod half_open;
 mod hosts;
 mod joined;
 mod keepalive;

@@ -44,7 +44,11 @@ pub(crate) async fn observe_while(
     params: &[(&str, &str)],
     mut meanwhile: impl FnMut(&Manager, &str, &Event),
 ) -> Observed {
-    let manager = Manager::new(Config::default()).expect("a manager without a data folder");
+    let manager = Manager::new(Config {
+        executable: Some(env!("CARGO_BIN_EXE_linger").into()),
+        ..Config::default()
+    })
+    .expect("a manager without a data folder");
     let run = manager
         .start(&request(experiment, params), Visitor::LOCAL)
         .expect("the run starts");

@@ -30,6 +30,27 @@ pub const fn period_us(idle_us: u64, interval_us: u64, round_trip_us: u64) -> u6
     }
 }
 
+/// When the first probe leaves that a peer hears which is back after `away_us`, all in microseconds
+/// after the last packet from the peer; `None` where all `count` leave before.
+pub const fn first_answered_us(
+    idle_us: u64,
+    interval_us: u64,
+    count: u64,
+    away_us: u64,
+) -> Option<u64> {
+    let missed = match away_us.saturating_sub(idle_us).checked_div(interval_us) {
+        _ if away_us <= idle_us => 0,
+        Some(whole) if whole * interval_us == away_us - idle_us => whole,
+        Some(whole) => whole + 1,
+        None => return None,
+    };
+    if missed < count {
+        Some(probe_us(idle_us, interval_us, missed + 1))
+    } else {
+        None
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -54,5 +75,15 @@ mod tests {
     fn an_answered_probe_is_followed_after_idle_but_never_before_interval() {
         assert_eq!(period_us(2_000_000, 1_000_000, 40_000), 2_040_000);
         assert_eq!(period_us(60_000_000, 75_000_000, 40_000), 75_000_000);
+    }
+
+    #[test]
+    fn a_peer_that_is_back_answers_the_next_probe() {
+        let first = |away_us| first_answered_us(10, 5, 2, away_us);
+        assert_eq!(first(0), Some(10));
+        assert_eq!(first(10), Some(10));
+        assert_eq!(first(11), Some(15));
+        assert_eq!(first(15), Some(15));
+        assert_eq!(first(16), None);
     }
 }
