@@ -630,18 +630,6 @@ impl Lab {
         Some((timer.timer, tables.asked_us.saturating_add(timer.left_us)))
     }
 
-    /// A sysctl of a host below `net/ipv4/`, as it was when the host was made: one of those that are
-    /// recorded, or that the plan pins. `None` where this kernel has none of that name, or the run
-    /// no hosts of its own.
-    pub fn sysctl(&self, host: HostName, name: &str) -> Option<String> {
-        self.stack
-            .hosts()
-            .into_iter()
-            .find(|info| info.name == host)?
-            .sysctls
-            .remove(name)
-    }
-
     /// What ends the record of this run, while the script may still hold the lab.
     pub fn closing(&self) -> Closing {
         Closing {
