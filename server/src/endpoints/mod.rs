@@ -2,6 +2,7 @@
 //! event.
 
 mod again;
+mod both;
 mod errno;
 mod http1;
 mod leg;
@@ -13,6 +14,7 @@ mod tls;
 use self::tcp::connect_recorded;
 pub use self::{
     again::{Persistent, Persisted},
+    both::Silence,
     errno::errno_name,
     http1::{HttpClient, HttpOptions, Reuse, Serving, serve_http, serve_http_with},
     options::{KeepAlive, SocketOption},

@@ -160,6 +160,11 @@ impl Connection {
         }
     }
 
+    /// The host that it is on.
+    pub fn stack(&self) -> &Stack {
+        &self.stack
+    }
+
     /// Its own address.
     pub fn local(&self) -> Option<SocketAddr> {
         self.local

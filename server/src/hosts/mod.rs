@@ -61,3 +61,16 @@ pub fn kernel_release() -> String {
         |release| release.trim().to_owned(),
     )
 }
+
+/// The tick that kernels count timers in, in microseconds: 4 ms where CONFIG_HZ is 250. The coarse
+/// clock goes by ticks (`clock_getres(2)`).
+pub fn tick_us() -> u64 {
+    /// What most distributions' kernels have.
+    const USUAL_US: u64 = 4_000;
+    #[cfg(linger_packets)]
+    if let Ok(tick) = nix::time::clock_getres(nix::time::ClockId::CLOCK_MONOTONIC_COARSE) {
+        let us = u64::try_from(std::time::Duration::from(tick).as_micros());
+        return us.map_or(USUAL_US, |us| us.max(1));
+    }
+    USUAL_US
+}

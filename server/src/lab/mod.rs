@@ -11,6 +11,7 @@ mod follow;
 mod packets;
 mod stack;
 mod switches;
+mod timers;
 
 use std::{
     collections::BTreeMap,

@@ -4,5 +4,7 @@ pub mod closing;
 pub mod handshake;
 pub mod keepalive;
 pub mod refusal;
+pub mod retransmission;
 pub mod syn;
 pub mod time_wait;
+pub mod wheel;
