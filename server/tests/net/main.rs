@@ -25,5 +25,6 @@ mod sequential;
 mod serving;
 mod soak;
 mod syn_blackhole;
+mod unacked_data;
 mod verdict;
 mod wire;
