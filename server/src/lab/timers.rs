@@ -41,9 +41,7 @@ impl Lab {
                 "the {host}'s kernel tells of no connection on which all is acknowledged"
             ))
         })?;
-        let hosts = self.stack.hosts();
-        let sysctls = hosts.iter().find(|info| info.name == host);
-        let sysctl = |name: &str| -> Option<u64> { sysctls?.sysctls.get(name)?.parse().ok() };
+        let sysctl = |name| self.sysctl(host, name);
         let probes = |how: u64| how == 3 || how == 4;
         Ok(Sender {
             rto_us: socket.rto_us.unwrap_or_default().into(),
