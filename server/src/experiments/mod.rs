@@ -4,6 +4,7 @@
 //! nothing of routes, browsers, threads or descriptors; its verdict is worked out by `runs`.
 
 mod http_sequential;
+mod path_proxy;
 mod tcp_dead_peer;
 mod tcp_half_open;
 mod tcp_keepalive;
@@ -27,6 +28,7 @@ pub const ALL: [&dyn Experiment; 7] = [
     &tcp_unacked_data::TcpUnackedData,
     &tcp_half_open::TcpHalfOpen,
     &tcp_syn_blackhole::TcpSynBlackhole,
+    &path_proxy::PathProxy,
     &http_sequential::HttpSequential,
 ];
 

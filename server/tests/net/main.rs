@@ -17,6 +17,7 @@ mod leaks;
 mod lifecycle;
 mod middlebox;
 mod observed;
+mod path_proxy;
 mod power;
 mod proxy;
 mod rights;

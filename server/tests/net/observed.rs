@@ -44,13 +44,25 @@ pub(crate) async fn observe_while(
     params: &[(&str, &str)],
     mut meanwhile: impl FnMut(&Manager, &str, &Event),
 ) -> Observed {
+    observe_request_while(&request(experiment, params), &mut meanwhile).await
+}
+
+/// Runs what is asked for to its end.
+pub(crate) async fn observe_request(request: &RunRequest) -> Observed {
+    observe_request_while(request, |_, _, _| {}).await
+}
+
+async fn observe_request_while(
+    request: &RunRequest,
+    mut meanwhile: impl FnMut(&Manager, &str, &Event),
+) -> Observed {
     let manager = Manager::new(Config {
         executable: Some(env!("CARGO_BIN_EXE_linger").into()),
         ..Config::default()
     })
     .expect("a manager without a data folder");
     let run = manager
-        .start(&request(experiment, params), Visitor::LOCAL)
+        .start(request, Visitor::LOCAL)
         .expect("the run starts");
     watch(&manager, &run.id, |event| {
         meanwhile(&manager, &run.id, event)

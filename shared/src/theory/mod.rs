@@ -1,5 +1,6 @@
 //! The arithmetic behind the predictions, from the same parameters that the sockets get.
 
+pub mod asking;
 pub mod closing;
 pub mod handshake;
 pub mod keepalive;

@@ -226,6 +226,16 @@ fn power(ending: &Ending, which: &str) -> String {
     match other {
         Some(side) if side.how != "nothing" => {
             let met_us = side.at_us.unwrap_or(lost_us);
+            // Who closes for a reason of its own, before anything failed, has noticed nothing.
+            if side.how.starts_with("sent ") && !is_errno(&side.saw) {
+                return format!(
+                    "The {by} lost power, and with it {which}; the {} never noticed, and {} later \
+                     {} of its own accord.",
+                    side.host,
+                    human(met_us.saturating_sub(lost_us)),
+                    side.how
+                );
+            }
             let learnt = match side.saw.as_str() {
                 "" => side.how.clone(),
                 saw if is_errno(saw) => format!("{}, {saw}", side.how),

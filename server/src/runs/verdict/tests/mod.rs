@@ -253,6 +253,20 @@ fn a_host_without_power_ends_its_connections_and_says_nothing() {
 }
 
 #[test]
+fn who_closes_for_a_reason_of_its_own_has_not_noticed_that_its_peer_is_gone() {
+    let mut story = Story::open();
+    story.power(Server);
+    story.sends(Client, "FIN,ACK");
+    let verdict = story.verdict();
+    assert_eq!(kind(&verdict), ("server", "power"));
+    assert_eq!(
+        verdict.summary,
+        "The server lost power, and with it the connection; the client never noticed, and 1.0 ms \
+         later sent FIN of its own accord."
+    );
+}
+
+#[test]
 fn a_rebooted_host_knows_nothing_of_its_old_connections() {
     let mut story = Story::open();
     story.power(Server);
