@@ -9,6 +9,7 @@ mod tcp_dead_peer;
 mod tcp_half_open;
 mod tcp_keepalive;
 mod tcp_lifecycle;
+mod tcp_nagle;
 mod tcp_syn_blackhole;
 mod tcp_unacked_data;
 
@@ -21,13 +22,14 @@ use linger_shared::experiment::{Claim, Descriptor, Finding, Params, Preset, Refe
 use crate::lab::{Lab, LabError, Plan};
 
 /// Every experiment, in the order of the catalogue.
-pub const ALL: [&dyn Experiment; 7] = [
+pub const ALL: [&dyn Experiment; 9] = [
     &tcp_lifecycle::TcpLifecycle,
     &tcp_keepalive::TcpKeepalive,
     &tcp_dead_peer::TcpDeadPeer,
     &tcp_unacked_data::TcpUnackedData,
     &tcp_half_open::TcpHalfOpen,
     &tcp_syn_blackhole::TcpSynBlackhole,
+    &tcp_nagle::TcpNagle,
     &path_proxy::PathProxy,
     &http_sequential::HttpSequential,
 ];

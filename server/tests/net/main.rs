@@ -16,6 +16,7 @@ mod killed;
 mod leaks;
 mod lifecycle;
 mod middlebox;
+mod nagle;
 mod observed;
 mod path_proxy;
 mod power;

@@ -4,6 +4,7 @@ pub mod asking;
 pub mod closing;
 pub mod handshake;
 pub mod keepalive;
+pub mod nagle;
 pub mod refusal;
 pub mod retransmission;
 pub mod syn;
