@@ -22,7 +22,7 @@ use linger_shared::experiment::{Claim, Descriptor, Finding, Params, Preset, Refe
 use crate::lab::{Lab, LabError, Plan};
 
 /// Every experiment, in the order of the catalogue.
-pub const ALL: [&dyn Experiment; 9] = [
+pub const ALL: &[&dyn Experiment] = &[
     &tcp_lifecycle::TcpLifecycle,
     &tcp_keepalive::TcpKeepalive,
     &tcp_dead_peer::TcpDeadPeer,
@@ -54,7 +54,7 @@ pub trait Experiment: Sync {
 
 /// The experiment of that id.
 pub fn find(id: &str) -> Option<&'static dyn Experiment> {
-    ALL.into_iter().find(|experiment| experiment.id() == id)
+    ALL.iter().copied().find(|experiment| experiment.id() == id)
 }
 
 /// The id that a misspelt one may have meant.
