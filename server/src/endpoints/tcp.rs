@@ -62,6 +62,15 @@ pub struct Dial {
     pub port: Option<u16>,
 }
 
+impl Dial {
+    fn with(keepalive: Option<KeepAlive>) -> Self {
+        Self {
+            options: keepalive.map(SocketOption::KeepAlive).into_iter().collect(),
+            ..Self::default()
+        }
+    }
+}
+
 /// An open connection. Dropping it does not close it: it stays open until the run is over.
 pub struct Connection {
     stream: Option<TcpStream>,
@@ -83,8 +92,20 @@ impl Connection {
         listener: &Listener,
         keepalive: Option<KeepAlive>,
     ) -> Result<(Self, Self, u64), LabError> {
+        Self::pair_with(stack, listener, &Dial::with(keepalive)).await
+    }
+
+    /// The same as [`Connection::pair`], opened as `dial` says.
+    ///
+    /// # Errors
+    /// [`LabError::Application`] where `connect()` failed; nobody waits for the accept then.
+    pub async fn pair_with(
+        stack: &Stack,
+        listener: &Listener,
+        dial: &Dial,
+    ) -> Result<(Self, Self, u64), LabError> {
         let open = async {
-            let opened = Self::open(stack, listener.address(), keepalive).await?;
+            let opened = Self::dial(stack, listener.address(), dial).await?;
             let connected_us = stack.journal().now_us();
             opened
                 .map(|connection| (connection, connected_us))
@@ -107,11 +128,7 @@ impl Connection {
         to: SocketAddr,
         keepalive: Option<KeepAlive>,
     ) -> Result<io::Result<Self>, LabError> {
-        let dial = Dial {
-            options: keepalive.map(SocketOption::KeepAlive).into_iter().collect(),
-            ..Dial::default()
-        };
-        Self::dial(stack, to, &dial).await
+        Self::dial(stack, to, &Dial::with(keepalive)).await
     }
 
     /// Connects from a host, as `dial` says. What the application sees is recorded either way.

@@ -8,6 +8,7 @@ mod path_proxy;
 mod tcp_dead_peer;
 mod tcp_half_open;
 mod tcp_keepalive;
+mod tcp_keepalive_defaults;
 mod tcp_lifecycle;
 mod tcp_nagle;
 mod tcp_syn_blackhole;
@@ -25,6 +26,7 @@ use crate::lab::{Lab, LabError, Plan};
 pub const ALL: &[&dyn Experiment] = &[
     &tcp_lifecycle::TcpLifecycle,
     &tcp_keepalive::TcpKeepalive,
+    &tcp_keepalive_defaults::TcpKeepaliveDefaults,
     &tcp_dead_peer::TcpDeadPeer,
     &tcp_unacked_data::TcpUnackedData,
     &tcp_half_open::TcpHalfOpen,
@@ -124,7 +126,7 @@ mod tests {
 
     #[test]
     fn every_experiment_says_what_a_reader_needs() {
-        for experiment in ALL {
+        for &experiment in ALL {
             let about = experiment.descriptor();
             let id = experiment.id();
             assert_eq!(about.id, id);

@@ -12,6 +12,7 @@ mod half_open;
 mod hosts;
 mod joined;
 mod keepalive;
+mod keepalive_defaults;
 mod killed;
 mod leaks;
 mod lifecycle;

@@ -51,6 +51,18 @@ pub const fn first_answered_us(
     }
 }
 
+/// When the first probe leaves, on the clock of its arguments, in microseconds: when the timer fires,
+/// but where something was heard since it was set, not before `idle` after that; the kernel then
+/// sets the timer again (`tcp_keepalive_timer`).
+pub const fn first_probe_us(timer_due_us: u64, heard_us: u64, idle_us: u64) -> u64 {
+    let silent_long_enough = heard_us.saturating_add(idle_us);
+    if silent_long_enough > timer_due_us {
+        silent_long_enough
+    } else {
+        timer_due_us
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -85,5 +97,11 @@ mod tests {
         assert_eq!(first(11), Some(15));
         assert_eq!(first(15), Some(15));
         assert_eq!(first(16), None);
+    }
+
+    #[test]
+    fn the_first_probe_waits_for_the_timer_and_for_silence() {
+        assert_eq!(first_probe_us(2_000_000, 40_000, 2_000_000), 2_040_000);
+        assert_eq!(first_probe_us(2_540_000, 40_000, 2_000_000), 2_540_000);
     }
 }
