@@ -20,6 +20,7 @@ mod middlebox;
 mod nagle;
 mod observed;
 mod path_proxy;
+mod port_exhaustion;
 mod power;
 mod proxy;
 mod rights;
