@@ -11,6 +11,7 @@ mod tcp_keepalive;
 mod tcp_keepalive_defaults;
 mod tcp_lifecycle;
 mod tcp_nagle;
+mod tcp_one_way_cut;
 mod tcp_port_exhaustion;
 mod tcp_syn_blackhole;
 mod tcp_unacked_data;
@@ -25,12 +26,12 @@ use crate::lab::{Lab, LabError, Plan};
 
 /// Every experiment, in the order of the catalogue.
 pub const ALL: &[&dyn Experiment] = &[
-pub const ALL: [&dyn Experiment; 11] = [
     &tcp_lifecycle::TcpLifecycle,
     &tcp_keepalive::TcpKeepalive,
     &tcp_keepalive_defaults::TcpKeepaliveDefaults,
     &tcp_dead_peer::TcpDeadPeer,
     &tcp_unacked_data::TcpUnackedData,
+    &tcp_one_way_cut::TcpOneWayCut,
     &tcp_half_open::TcpHalfOpen,
     &tcp_port_exhaustion::TcpPortExhaustion,
     &tcp_syn_blackhole::TcpSynBlackhole,

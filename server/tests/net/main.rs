@@ -19,6 +19,7 @@ mod lifecycle;
 mod middlebox;
 mod nagle;
 mod observed;
+mod one_way_cut;
 mod path_proxy;
 mod port_exhaustion;
 mod power;

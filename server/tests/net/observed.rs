@@ -265,6 +265,18 @@ pub(crate) fn assert_near(
     );
 }
 
+/// Asserts that what was measured is what theory predicted, to a twentieth, or to 50 ms where that is
+/// more; and what a loaded machine adds to a call's return.
+pub(crate) fn assert_predicted(run: &Observed, name: &str) {
+    let (predicted, measured) = run.measured(name);
+    let (predicted, measured) = (predicted.expect("predicted"), measured.expect("measured"));
+    let allowed = (predicted / 20).max(50_000) + 50_000;
+    assert!(
+        predicted.abs_diff(measured) <= allowed,
+        "{name}: predicted {predicted} us, measured {measured} us"
+    );
+}
+
 /// The properties that every run's record has, whatever it was about.
 pub(crate) fn assert_sound(observed: &Observed) {
     for (index, event) in observed.events.iter().enumerate() {

@@ -2,19 +2,7 @@
 
 use linger_shared::event::{Fact, HostName, Observer, Role, TcpState};
 
-use crate::observed::{Observed, assert_sound, observe};
-
-/// What a prediction may be off by: a twentieth, or 50 ms where that is more; and what a loaded
-/// machine adds to a call's return.
-fn assert_predicted(run: &Observed, name: &str) {
-    let (predicted, measured) = run.measured(name);
-    let (predicted, measured) = (predicted.expect("predicted"), measured.expect("measured"));
-    let allowed = (predicted / 20).max(50_000) + 50_000;
-    assert!(
-        predicted.abs_diff(measured) <= allowed,
-        "{name}: predicted {predicted} us, measured {measured} us"
-    );
-}
+use crate::observed::{Observed, assert_predicted, assert_sound, observe};
 
 /// When each retransmission of the client left, after the data itself; with the data's own time.
 fn retransmissions(run: &Observed) -> (u64, Vec<u64>) {
