@@ -102,7 +102,7 @@ async fn without_reuse_or_without_timestamps_no_port_comes_back() {
                 ("reuse_delay", "100ms"),
                 ("fin_timeout", "1s"),
                 ("ports", "2"),
-                ("watch", "2s"),
+                ("watch", "1s"),
             ],
         )
         .await;
