@@ -5,6 +5,7 @@
 
 mod http_sequential;
 mod path_proxy;
+mod path_timeout_chain;
 mod tcp_dead_peer;
 mod tcp_half_open;
 mod tcp_keepalive;
@@ -37,6 +38,7 @@ pub const ALL: &[&dyn Experiment] = &[
     &tcp_syn_blackhole::TcpSynBlackhole,
     &tcp_nagle::TcpNagle,
     &path_proxy::PathProxy,
+    &path_timeout_chain::PathTimeoutChain,
     &http_sequential::HttpSequential,
 ];
 

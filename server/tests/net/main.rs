@@ -21,6 +21,7 @@ mod nagle;
 mod observed;
 mod one_way_cut;
 mod path_proxy;
+mod path_timeout_chain;
 mod port_exhaustion;
 mod power;
 mod proxy;

@@ -7,6 +7,7 @@ pub mod keepalive;
 pub mod nagle;
 pub mod refusal;
 pub mod retransmission;
+pub mod reuse;
 pub mod syn;
 pub mod time_wait;
 pub mod wheel;
