@@ -119,6 +119,27 @@ impl Connection {
         Ok((near, far, connected_us))
     }
 
+    /// Connects from a host to a listener of another, as `dial` says, and accepts the connection
+    /// there: both ends.
+    ///
+    /// # Errors
+    /// As for [`Connection::pair`].
+    pub async fn dialled_pair(
+        stack: &Stack,
+        listener: &Listener,
+        dial: &Dial,
+    ) -> Result<(Self, Self), LabError> {
+        let open = async {
+            let opened = Self::dial(stack, listener.address(), dial).await?;
+            opened.map_err(|error| LabError::Application {
+                host: stack.name(),
+                call: "connect()",
+                errno: errno_name(&error),
+            })
+        };
+        tokio::try_join!(open, Self::accept(listener))
+    }
+
     /// Connects from a host. What the application sees is recorded either way.
     ///
     /// # Errors

@@ -16,6 +16,7 @@ mod tcp_one_way_cut;
 mod tcp_port_exhaustion;
 mod tcp_syn_blackhole;
 mod tcp_unacked_data;
+mod tcp_user_timeout;
 
 use std::pin::Pin;
 
@@ -32,6 +33,7 @@ pub const ALL: &[&dyn Experiment] = &[
     &tcp_keepalive_defaults::TcpKeepaliveDefaults,
     &tcp_dead_peer::TcpDeadPeer,
     &tcp_unacked_data::TcpUnackedData,
+    &tcp_user_timeout::TcpUserTimeout,
     &tcp_one_way_cut::TcpOneWayCut,
     &tcp_half_open::TcpHalfOpen,
     &tcp_port_exhaustion::TcpPortExhaustion,

@@ -32,5 +32,6 @@ mod serving;
 mod soak;
 mod syn_blackhole;
 mod unacked_data;
+mod user_timeout;
 mod verdict;
 mod wire;
