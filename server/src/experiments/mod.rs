@@ -4,6 +4,7 @@
 //! nothing of routes, browsers, threads or descriptors; its verdict is worked out by `runs`.
 
 mod http_sequential;
+mod path_idle_expiry;
 mod path_proxy;
 mod path_timeout_chain;
 mod tcp_dead_peer;
@@ -39,6 +40,7 @@ pub const ALL: &[&dyn Experiment] = &[
     &tcp_port_exhaustion::TcpPortExhaustion,
     &tcp_syn_blackhole::TcpSynBlackhole,
     &tcp_nagle::TcpNagle,
+    &path_idle_expiry::PathIdleExpiry,
     &path_proxy::PathProxy,
     &path_timeout_chain::PathTimeoutChain,
     &http_sequential::HttpSequential,

@@ -10,6 +10,7 @@ mod exec;
 mod export;
 mod half_open;
 mod hosts;
+mod idle_expiry;
 mod joined;
 mod keepalive;
 mod keepalive_defaults;

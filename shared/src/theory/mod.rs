@@ -2,6 +2,7 @@
 
 pub mod asking;
 pub mod closing;
+pub mod expiry;
 pub mod handshake;
 pub mod keepalive;
 pub mod nagle;
