@@ -5,6 +5,7 @@
 
 mod http_sequential;
 mod path_idle_expiry;
+mod path_drop_or_reject;
 mod path_proxy;
 mod path_timeout_chain;
 mod tcp_dead_peer;
@@ -41,6 +42,7 @@ pub const ALL: &[&dyn Experiment] = &[
     &tcp_syn_blackhole::TcpSynBlackhole,
     &tcp_nagle::TcpNagle,
     &path_idle_expiry::PathIdleExpiry,
+    &path_drop_or_reject::PathDropOrReject,
     &path_proxy::PathProxy,
     &path_timeout_chain::PathTimeoutChain,
     &http_sequential::HttpSequential,

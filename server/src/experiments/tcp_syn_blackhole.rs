@@ -59,6 +59,9 @@ impl Experiment for TcpSynBlackhole {
                  doublings alone would take, 127 s for 6 (retransmits_timed_out in \
                  net/ipv4/tcp_timer.c). It is looked at when the timer fires. With many linear \
                  retransmissions and few doubled ones it ends the attempt before their number does.",
+                "The kernel's timers are late by up to an eighth of their length, and never early: \
+                 long timers share coarse slots of a timer wheel (kernel/time/timer.c). What is \
+                 predicted counts the mean of that lateness in.",
                 "Whoever refuses instead of being silent is heard at once: an RST, from a host where \
                  nobody listens or from a firewall in its name, and any ICMP destination unreachable \
                  end the attempt as soon as they arrive. Which errno the application gets depends on \
@@ -359,11 +362,12 @@ async fn dial(lab: &Lab, params: &Params) -> Result<io::Result<Connection>, LabE
 /// Connects into silence: the ladder, and its end.
 async fn hang(lab: &Lab, params: &Params, began: u64) -> Result<(), LabError> {
     let ladder = ladder_of(lab, params);
-    let patience = patience_us(params).filter(|&patience| patience < ladder.gives_up_us());
-    let end = patience.unwrap_or_else(|| ladder.gives_up_us());
+    let gives_up = ladder.gives_up(lab.tick_us()).expected_us;
+    let patience = patience_us(params).filter(|&patience| patience < gives_up);
+    let end = patience.unwrap_or(gives_up);
     // Retransmissions that leave before somebody gives up.
     let rungs: Vec<u64> = (1..=ladder.retransmissions())
-        .map(|nth| ladder.retransmission_us(nth))
+        .map(|nth| ladder.retransmission(nth, lab.tick_us()).expected_us)
         .take_while(|&at| at < end)
         .collect();
     for ((nth, &at), waited) in (1..).zip(&rungs).zip(0..) {
@@ -372,7 +376,7 @@ async fn hang(lab: &Lab, params: &Params, began: u64) -> Result<(), LabError> {
             &format!("retransmission_{nth}"),
             began,
             at,
-            format!("{wait} after the SYN before it"),
+            format!("{wait} after the SYN before it, and the lateness of the timer wheel"),
         );
     }
     let name = match patience {
@@ -383,11 +387,12 @@ async fn hang(lab: &Lab, params: &Params, began: u64) -> Result<(), LabError> {
         Some(patience) => format!("the application's own {}", human(patience)),
         None => format!(
             "tcp_syn_retries {} and tcp_syn_linear_timeouts {}: {} retransmissions, and {} for an \
-             answer to the last",
+             answer to the last; {} in all, and the lateness of the timer wheel",
             ladder.retries,
             ladder.linear,
             ladder.retransmissions(),
-            human(ladder.wait_us(ladder.retransmissions()))
+            human(ladder.wait_us(ladder.retransmissions())),
+            human(ladder.gives_up_us())
         ),
     };
     lab.expect_after(name, began, end, because);

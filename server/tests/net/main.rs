@@ -6,6 +6,7 @@
 
 mod conditions;
 mod dead_peer;
+mod drop_or_reject;
 mod exec;
 mod export;
 mod half_open;

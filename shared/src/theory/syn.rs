@@ -1,6 +1,8 @@
 //! How long `connect()` waits for an answer that does not come: RFC 6298, sections 2 and 5; Linux
 //! `tcp_write_timeout` and `tcp_retransmit_timer` in net/ipv4/tcp_timer.c.
 
+use super::wheel::{self, Spread};
+
 /// The first retransmission time-out of a new connection, in microseconds: a second (RFC 6298,
 /// section 2.1; `TCP_TIMEOUT_INIT` in include/net/tcp.h).
 pub const INITIAL_RTO_US: u64 = 1_000_000;
@@ -51,13 +53,25 @@ impl Ladder {
         }
     }
 
-    /// When the `nth` retransmission (from 1) leaves, after the SYN, in microseconds, if the kernel
+    /// When the `nth` retransmission (from 1) is due, after the SYN, in microseconds, if the kernel
     /// has not given up before.
     pub fn retransmission_us(&self, nth: u64) -> u64 {
         (0..nth).map(|waited| self.wait_us(waited)).sum()
     }
 
-    /// When `connect()` fails with ETIMEDOUT, after the SYN, in microseconds: the last
+    /// When the `nth` retransmission (from 1) leaves, after the SYN, as the timer wheel of a kernel
+    /// with that tick has it.
+    pub fn retransmission(&self, nth: u64, tick_us: u64) -> Spread {
+        let waits: Vec<u64> = (0..nth).map(|waited| self.wait_us(waited)).collect();
+        wheel::chain(&waits, tick_us)
+    }
+
+    /// When `connect()` fails with ETIMEDOUT, after the SYN, as the timer wheel has it.
+    pub fn gives_up(&self, tick_us: u64) -> Spread {
+        self.retransmission(self.retransmissions() + 1, tick_us)
+    }
+
+    /// When `connect()` fails with ETIMEDOUT by the time-outs alone, after the SYN, in microseconds: the last
     /// retransmission has its time-out to be answered, too.
     pub fn gives_up_us(&self) -> u64 {
         self.retransmission_us(self.retransmissions() + 1)

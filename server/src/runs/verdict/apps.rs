@@ -51,7 +51,7 @@ impl Witness {
         };
         end.learns(weight, text, learnt_us);
         match call.errno.as_deref() {
-            Some(errno @ "ETIMEDOUT") => {
+            Some(errno) if errno == "ETIMEDOUT" || (may_be_soft(errno) && end.retransmitted()) => {
                 end.gave_up.get_or_insert(GaveUp {
                     errno: errno.to_owned(),
                     at_us,
@@ -136,7 +136,26 @@ impl Witness {
     }
 }
 
+/// Whether a kernel that gives an open connection up may say so with this errno: ICMP that came
+/// meanwhile is no reason to give up, but is told in the place of ETIMEDOUT (RFC 5461;
+/// `sk_err_soft`).
+fn may_be_soft(errno: &str) -> bool {
+    [
+        "EHOSTUNREACH",
+        "ENETUNREACH",
+        "ECONNREFUSED",
+        "EPROTO",
+        "ENOPROTOOPT",
+    ]
+    .contains(&errno)
+}
+
 impl End {
+    /// Whether it has sent data of an open connection again, and in vain.
+    fn retransmitted(&self) -> bool {
+        self.unanswered.syns == 0 && self.unanswered.retransmissions > 0
+    }
+
     fn told_unreachable(&mut self, errno: &str, at_us: u64, icmp: Option<(u64, String)>) {
         self.unreachable.get_or_insert(Unreachable {
             errno: errno.to_owned(),

@@ -219,6 +219,7 @@ fn gave_up(end: &End, peer: &End) -> Option<(u64, Option<String>, Unanswered)> {
     // Retransmissions end without a word: the socket is gone, and nobody closed it.
     let ended_otherwise = end.fin.is_some()
         || end.rst.is_some()
+        || end.unreachable.is_some()
         || [&peer.fin, &peer.rst]
             .into_iter()
             .flatten()

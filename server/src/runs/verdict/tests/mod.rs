@@ -208,6 +208,35 @@ fn icmp_of_a_rule_ends_a_connect() {
 }
 
 #[test]
+fn icmp_ends_a_connect_even_where_the_socket_is_seen_gone_first() {
+    let mut story = Story::new();
+    story.sends(Client, "SYN");
+    story.icmp(Client, "reject");
+    story.gone(Client, TcpState::SynSent);
+    story.fails_to_connect(Client, "EHOSTUNREACH");
+    assert_eq!(kind(&story.verdict()), ("middlebox", "icmp"));
+}
+
+#[test]
+fn an_open_connection_outlives_icmp_until_its_kernel_gives_up() {
+    let mut story = Story::open();
+    story.segment(Client, "PSH,ACK", Role::Ordinary, None);
+    story.icmp(Client, "reject");
+    for nth in 1..=3 {
+        story.segment(Client, "PSH,ACK", Role::Retransmission { nth }, None);
+        story.icmp(Client, "reject");
+    }
+    story.fails(Client, "read", "ECONNREFUSED");
+    let verdict = story.verdict();
+    assert_eq!(kind(&verdict), ("client", "timeout"));
+    assert_eq!(
+        verdict.summary,
+        "The client's kernel gave up the connection after 3 retransmissions without an answer: \
+         ECONNREFUSED."
+    );
+}
+
+#[test]
 fn a_connection_that_nobody_ended_is_silent() {
     let mut story = Story::open();
     story.calls(Client, "read", "");
