@@ -83,8 +83,14 @@ fn segment_label(segment: &Segment, summary: &str) -> String {
     }
 }
 
-/// A payload's own first line where its summary has one, else its size.
+/// A payload's own first line where its summary has one, else its size. Flags are told apart.
 fn data_label(bytes: u32, summary: &str) -> String {
+    let mut summary = summary;
+    while let Some((name, rest)) = summary.split_once(", ")
+        && flag_names(name)
+    {
+        summary = rest;
+    }
     let counted = summary.is_empty()
         || summary
             .strip_suffix("bytes")
@@ -313,6 +319,8 @@ mod tests {
         assert_eq!(data_label(1, "1 byte"), "1 B");
         assert_eq!(data_label(5, "PSH, ACK"), "5 B");
         assert_eq!(data_label(78, "GET /1 HTTP/1.1"), "GET /1 HTTP/1.1");
+        assert_eq!(data_label(5, "FIN, 5 bytes"), "5 B");
+        assert_eq!(data_label(9, "FIN, a, and b"), "a, and b");
     }
 
     #[test]
