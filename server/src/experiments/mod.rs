@@ -8,6 +8,7 @@ mod path_idle_expiry;
 mod path_drop_or_reject;
 mod path_proxy;
 mod path_timeout_chain;
+mod tcp_close_styles;
 mod tcp_dead_peer;
 mod tcp_half_open;
 mod tcp_keepalive;
@@ -38,6 +39,7 @@ pub const ALL: &[&dyn Experiment] = &[
     &tcp_user_timeout::TcpUserTimeout,
     &tcp_one_way_cut::TcpOneWayCut,
     &tcp_half_open::TcpHalfOpen,
+    &tcp_close_styles::TcpCloseStyles,
     &tcp_port_exhaustion::TcpPortExhaustion,
     &tcp_syn_blackhole::TcpSynBlackhole,
     &tcp_nagle::TcpNagle,

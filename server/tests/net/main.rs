@@ -4,6 +4,7 @@
 //! Needs network namespaces and TUN devices, so a plain `cargo test` leaves it out;
 //! `cargo xtask test net` runs it, and says so where it cannot.
 
+mod close_styles;
 mod conditions;
 mod dead_peer;
 mod drop_or_reject;
