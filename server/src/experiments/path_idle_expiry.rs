@@ -23,6 +23,15 @@ use crate::{
 /// eighth of its timer.
 const SLACK_US: u64 = 3_000_000;
 
+/// An idle time below the limit with an interval above it, and a silence that shows the outcome.
+const LONG_INTERVAL: [(&str, &str); 5] = [
+    ("keepalive", "client"),
+    ("idle", "1s"),
+    ("interval", "4s"),
+    ("count", "1"),
+    ("silence", "5s"),
+];
+
 pub(super) struct PathIdleExpiry;
 
 impl Experiment for PathIdleExpiry {
@@ -44,8 +53,35 @@ impl Experiment for PathIdleExpiry {
             ),
             preset(
                 "idle shorter, interval longer",
-                "the first probe after 1 s is in time; the next, 5 s later, is not",
-                &[("keepalive", "client"), ("idle", "1s"), ("interval", "5s")],
+                "the first probe after 1 s is in time; the next, 4 s later, is not",
+                &LONG_INTERVAL,
+            ),
+            preset(
+                "Linux's defaults and 350 s, in real time",
+                "the first probe after two hours finds a load balancer that has forgotten long ago",
+                &[
+                    ("keepalive", "client"),
+                    ("idle", "2h"),
+                    ("interval", "75s"),
+                    ("count", "9"),
+                    ("limit", "350s"),
+                    ("expiry", "rst-on-next-packet"),
+                    ("silence", "3h"),
+                ],
+            ),
+            preset(
+                "Linux's defaults and RFC 5382's least, in real time",
+                "the first probe after two hours, or two minutes later where the kernel's timer is \
+                 late, against 2 h 4 min: in time",
+                &[
+                    ("kind", "nat"),
+                    ("keepalive", "client"),
+                    ("idle", "2h"),
+                    ("interval", "75s"),
+                    ("count", "9"),
+                    ("limit", "124min"),
+                    ("silence", "3h"),
+                ],
             ),
         ];
         presets.extend(middlebox::PRESETS.iter().flat_map(of_product));
@@ -192,7 +228,7 @@ impl Experiment for PathIdleExpiry {
                     Finding::Refuted,
                     "The interval must be, too: after an answered probe the next one does not come \
                      before the interval is over.",
-                    &[("keepalive", "client"), ("idle", "1s"), ("interval", "5s")],
+                    &LONG_INTERVAL,
                 ),
                 claim(
                     "An application is told when a middlebox drops its connection.",
@@ -245,9 +281,9 @@ fn of_product(product: &middlebox::Preset) -> [Preset; 2] {
         of(
             product.product.to_owned(),
             format!(
-                "{} there, here {}: {}. {}",
-                human(product.idle_us),
-                human(product.scaled_idle_us()),
+                "a limit of {}, here {}: {}. {}",
+                format_duration(product.idle_us),
+                format_duration(product.scaled_idle_us()),
                 product.scale_in_words(),
                 product.note
             ),
@@ -255,7 +291,11 @@ fn of_product(product: &middlebox::Preset) -> [Preset; 2] {
         ),
         of(
             format!("{}, in real time", product.product),
-            format!("forgets after {}. {}", human(product.idle_us), product.note),
+            format!(
+                "a limit of {}. {}",
+                format_duration(product.idle_us),
+                product.note
+            ),
             product.idle_us,
         ),
     ]
