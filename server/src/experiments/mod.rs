@@ -25,9 +25,15 @@ use std::pin::Pin;
 
 use std::collections::BTreeMap;
 
-use linger_shared::experiment::{Claim, Descriptor, Finding, Params, Preset, Reference, Value};
+use linger_shared::{
+    experiment::{Claim, Descriptor, Finding, Params, Preset, Reference, Value},
+    theory::{self, wheel::Spread},
+};
 
-use crate::lab::{Lab, LabError, Plan};
+use crate::{
+    endpoints::KeepAlive,
+    lab::{Lab, LabError, Plan},
+};
 
 /// Every experiment, in the order of the catalogue.
 pub const ALL: &[&dyn Experiment] = &[
@@ -109,6 +115,28 @@ fn claim(claim: &str, finding: Finding, because: &str, pairs: &[(&str, &str)]) -
         because: because.to_owned(),
         values: values(pairs),
     }
+}
+
+/// The keep-alive that the parameters `idle`, `interval` and `count` ask for: sockets take whole
+/// seconds, so the times are rounded up.
+fn keepalive_of(params: &Params) -> KeepAlive {
+    let whole_seconds = |name| params.duration_us(name).div_ceil(1_000_000) * 1_000_000;
+    KeepAlive {
+        idle_us: whole_seconds("idle"),
+        interval_us: whole_seconds("interval"),
+        count: u32::try_from(params.integer("count")).unwrap_or(u32::MAX),
+    }
+}
+
+/// When the kernel gives an idle connection up that has this keep-alive, after it last heard of its
+/// peer.
+fn probed(keepalive: KeepAlive, tick_us: u64) -> Spread {
+    let KeepAlive {
+        idle_us,
+        interval_us,
+        count,
+    } = keepalive;
+    theory::keepalive::given_up(idle_us, interval_us, count, tick_us)
 }
 
 fn paragraphs(texts: &[&str]) -> Vec<String> {

@@ -6,16 +6,16 @@ use linger_shared::{
     event::{HostName, Mode},
     experiment::{Descriptor, Finding, Param, Params},
     theory::{
-        retransmission::{Ladder, RTO_MAX_US, RTO_MIN_US, Sender},
-        wheel::{self, Spread},
+        retransmission::{Ladder, Sender},
+        wheel::Spread,
     },
     units::human,
 };
 use tokio::time::timeout;
 
-use super::{Experiment, Script, claim, paragraphs, preset, reference};
+use super::{Experiment, Script, claim, keepalive_of, paragraphs, preset, probed, reference};
 use crate::{
-    endpoints::{Connection, KeepAlive, ReadOutcome, errno_name},
+    endpoints::{Connection, ReadOutcome, errno_name},
     hosts,
     lab::{Lab, LabError, Plan},
     wire::Cut,
@@ -174,24 +174,30 @@ impl Experiment for TcpOneWayCut {
                     "45 s between the cuts, keep-alive's 75 s and 9 probes, healed after 43 s: 13 min",
                     FULL_LENGTH,
                 ),
+                preset(
+                    "the same with a request in flight",
+                    "both ends' retransmission timers give up: 16 min",
+                    FULL_LENGTH_BOTH,
+                ),
             ],
             claims: vec![
                 claim(
                     "Keep-alive set to 2 s detects a broken path within seconds.",
                     Finding::Refuted,
                     "2 s is only how long the client waits before its first probe. How often it asks \
-                     and how long it waits stay as the system has them: with 75 s and 9 probes it \
-                     gives up after more than 11 minutes.",
+                     and how long it waits stay as the system has them: with 75 s and 9 probes \
+                     ETIMEDOUT came after 11 min 24 s, and the server's ECONNRESET after 13 min 31 s.",
                     FULL_LENGTH,
                 ),
                 claim(
                     "The 12 minutes in the test were the client's retransmission time-out.",
                     Finding::Refuted,
-                    "The client had nothing in flight: the way to the server was open for 45 s more, \
-                     and the server read nothing. And 15 retries last 924.6 s at the least, longer \
-                     than its 737 s. Keep-alive accounts for 677 s of them; what the last minute was, \
-                     the test's log does not tell.",
-                    FULL_LENGTH,
+                    "By its log the client had nothing in flight: the way to the server was open for \
+                     45 s more, and the server read nothing. And 15 retries last 924.6 s at the least, \
+                     longer than its 737 s: with a request of the client's in flight ETIMEDOUT came \
+                     after 16 min, and at the server, too. Keep-alive accounts for 677 s; what the last \
+                     minute was, the log does not tell.",
+                    FULL_LENGTH_BOTH,
                 ),
                 claim(
                     "The server's error came later because its second direction was cut later.",
@@ -236,19 +242,9 @@ impl Experiment for TcpOneWayCut {
             let value = params.integer(name).to_string();
             BTreeMap::from([("tcp_retries2".to_owned(), value)])
         };
-        // What the time-outs will be is not known yet; they are not above this.
         let ladder = |name| {
-            Sender {
-                rto_us: RTO_MIN_US + 6 * delay,
-                srtt_us: 2 * delay,
-                rto_min_us: RTO_MIN_US,
-                rto_max_us: RTO_MAX_US,
-                tick_us: hosts::tick_us(),
-                retries: u32::try_from(params.integer(name)).unwrap_or(15),
-                user_timeout_us: 0,
-                loss_probe: true,
-            }
-            .ladder()
+            let retries = u32::try_from(params.integer(name)).unwrap_or(15);
+            Sender::planned(2 * delay, retries, hosts::tick_us()).ladder()
         };
         let client_us = match params.choice("in_flight") {
             "both" => ladder("client_retries").gives_up.latest_us,
@@ -277,30 +273,18 @@ impl Experiment for TcpOneWayCut {
 }
 
 /// The values of the test that this replays.
-const FULL_LENGTH: &[(&str, &str)] = &[
+const FULL_LENGTH: &[(&str, &str)] = FULL_LENGTH_BOTH.split_at(6).0;
+
+/// The same, with data of both ends in flight.
+const FULL_LENGTH_BOTH: &[(&str, &str)] = &[
     ("interval", "75s"),
     ("count", "9"),
     ("second_cut", "45s"),
     ("heal_after", "43s"),
     ("client_retries", "15"),
     ("delay", "75ms"),
+    ("in_flight", "both"),
 ];
-
-fn keepalive_of(params: &Params) -> KeepAlive {
-    let whole_seconds = |name| params.duration_us(name).div_ceil(1_000_000) * 1_000_000;
-    KeepAlive {
-        idle_us: whole_seconds("idle"),
-        interval_us: whole_seconds("interval"),
-        count: u32::try_from(params.integer("count")).unwrap_or(u32::MAX),
-    }
-}
-
-/// When keep-alive gives an idle connection up.
-fn probed(keepalive: KeepAlive, tick_us: u64) -> Spread {
-    let mut waits = vec![keepalive.idle_us];
-    waits.resize(1 + keepalive.count as usize, keepalive.interval_us);
-    wheel::chain(&waits, tick_us)
-}
 
 /// Both ends, and what theory says of each.
 struct Scene {

@@ -6,15 +6,15 @@ use linger_shared::{
     event::{HostName, Mode},
     experiment::{Descriptor, Finding, Param, Params},
     theory::{
-        retransmission::{RTO_MAX_US, RTO_MIN_US, Sender, probed_us},
-        wheel::{self, Spread},
+        retransmission::{Sender, probed_us},
+        wheel::Spread,
     },
     units::human,
 };
 
-use super::{Experiment, Script, claim, paragraphs, preset, reference};
+use super::{Experiment, Script, claim, keepalive_of, paragraphs, preset, probed, reference};
 use crate::{
-    endpoints::{Connection, Dial, KeepAlive, Silence, SocketOption},
+    endpoints::{Connection, Dial, Silence, SocketOption},
     hosts,
     lab::{Lab, LabError, Plan},
 };
@@ -212,20 +212,14 @@ impl Experiment for TcpUserTimeout {
         let delay = params.duration_us("delay");
         let watch_us = params.duration_us("watch");
         let longest = if params.boolean("in_flight") {
-            // What the time-out will be is not known yet; it is not above this.
+            let retries = u32::try_from(params.integer("retries")).unwrap_or(15);
             let sender = Sender {
-                rto_us: RTO_MIN_US + 6 * delay,
-                srtt_us: 2 * delay,
-                rto_min_us: RTO_MIN_US,
-                rto_max_us: RTO_MAX_US,
-                tick_us: hosts::tick_us(),
-                retries: u32::try_from(params.integer("retries")).unwrap_or(15),
                 user_timeout_us: user_timeout_us(params),
-                loss_probe: true,
+                ..Sender::planned(2 * delay, retries, hosts::tick_us())
             };
             sender.ladder().gives_up.latest_us * 2
         } else {
-            probed(params, hosts::tick_us()).map_or(watch_us, |spread| spread.latest_us * 2)
+            noticed(params, hosts::tick_us()).map_or(watch_us, |spread| spread.latest_us * 2)
         };
         Plan {
             sysctls: BTreeMap::from([
@@ -249,34 +243,23 @@ fn user_timeout_us(params: &Params) -> u64 {
     params.duration_us("user_timeout").div_ceil(1_000) * 1_000
 }
 
-fn keepalive_of(params: &Params) -> Option<KeepAlive> {
-    let whole_seconds = |name| params.duration_us(name).div_ceil(1_000_000) * 1_000_000;
-    params.boolean("keepalive").then(|| KeepAlive {
-        idle_us: whole_seconds("idle"),
-        interval_us: whole_seconds("interval"),
-        count: u32::try_from(params.integer("count")).unwrap_or(u32::MAX),
-    })
-}
-
 /// When the idle connection is given up; `None` where nobody asks.
-fn probed(params: &Params, tick_us: u64) -> Option<Spread> {
-    let keepalive = keepalive_of(params)?;
-    Some(match user_timeout_us(params) {
-        0 => {
-            let mut waits = vec![keepalive.idle_us];
-            waits.resize(1 + keepalive.count as usize, keepalive.interval_us);
-            wheel::chain(&waits, tick_us)
+fn noticed(params: &Params, tick_us: u64) -> Option<Spread> {
+    params.boolean("keepalive").then(|| {
+        let keepalive = keepalive_of(params);
+        match user_timeout_us(params) {
+            0 => probed(keepalive, tick_us),
+            limit_us => probed_us(keepalive.idle_us, keepalive.interval_us, limit_us, tick_us),
         }
-        limit_us => probed_us(keepalive.idle_us, keepalive.interval_us, limit_us, tick_us),
     })
 }
 
 async fn script(lab: &mut Lab, params: &Params) -> Result<(), LabError> {
     let limit_us = user_timeout_us(params);
-    let mut options: Vec<SocketOption> = keepalive_of(params)
-        .map(SocketOption::KeepAlive)
-        .into_iter()
-        .collect();
+    let mut options = Vec::new();
+    if params.boolean("keepalive") {
+        options.push(SocketOption::KeepAlive(keepalive_of(params)));
+    }
     if limit_us > 0 {
         options.push(SocketOption::UserTimeout(limit_us));
     }
@@ -331,8 +314,9 @@ async fn script(lab: &mut Lab, params: &Params) -> Result<(), LabError> {
         }
     } else {
         let last_heard = lab.last_arrival_us(HostName::Client);
-        let noticed = probed(params, sender.tick_us);
-        if let (Some(keepalive), Some(noticed)) = (keepalive_of(params), noticed) {
+        let noticed = noticed(params, sender.tick_us);
+        if let Some(noticed) = noticed {
+            let keepalive = keepalive_of(params);
             let asks = format!(
                 "idle {}, then every {}",
                 human(keepalive.idle_us),

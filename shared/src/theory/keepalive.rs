@@ -1,12 +1,21 @@
 //! TCP keep-alive: RFC 1122, section 4.2.3.6; RFC 9293, section 3.8.4; Linux `tcp_keepalive_timer`
 //! in net/ipv4/tcp_timer.c.
 
+use super::wheel::{self, Spread};
+
 /// How long after the last packet from the peer the kernel gives up, in microseconds.
 ///
 /// The first probe leaves after `idle`; each of the `count` probes has `interval` to be answered,
 /// so the socket fails with ETIMEDOUT, and sends an RST, at `idle + interval * count`.
 pub const fn detection_us(idle_us: u64, interval_us: u64, count: u64) -> u64 {
     idle_us.saturating_add(interval_us.saturating_mul(count))
+}
+
+/// The same with what the slots of the kernel's timer wheel add to each of its timers.
+pub fn given_up(idle_us: u64, interval_us: u64, count: u32, tick_us: u64) -> Spread {
+    let mut waits = vec![idle_us];
+    waits.resize(1 + count as usize, interval_us);
+    wheel::chain(&waits, tick_us)
 }
 
 /// When the `nth` probe (from 1) leaves, after the last packet from the peer, in microseconds.
@@ -72,6 +81,14 @@ mod tests {
         assert_eq!(detection_us(2_000_000, 1_000_000, 3), 5_000_000);
         // Linux's defaults: 2 h, 75 s, 9 probes make 2 h 11 min 15 s.
         assert_eq!(detection_us(7_200_000_000, 75_000_000, 9), 7_875_000_000);
+    }
+
+    #[test]
+    fn the_timer_wheel_makes_it_later_and_never_earlier() {
+        let told = given_up(2_000_000, 75_000_000, 9, 4_000);
+        let textbook = detection_us(2_000_000, 75_000_000, 9);
+        assert!(told.earliest_us >= textbook);
+        assert!(told.latest_us <= textbook + textbook / 8);
     }
 
     #[test]

@@ -56,6 +56,22 @@ pub struct Ladder {
 }
 
 impl Sender {
+    /// A sender on an idle path of that round trip, before there is one: its time-out will not be
+    /// longer. For plans, which say how long a run may take.
+    pub fn planned(round_trip_us: u64, retries: u32, tick_us: u64) -> Self {
+        Self {
+            // The first sample alone makes it three round trips (RFC 6298, section 2.2).
+            rto_us: RTO_MIN_US + 3 * round_trip_us,
+            srtt_us: round_trip_us,
+            rto_min_us: RTO_MIN_US,
+            rto_max_us: RTO_MAX_US,
+            tick_us,
+            retries,
+            user_timeout_us: 0,
+            loss_probe: true,
+        }
+    }
+
     /// How long after the first counted retransmission the kernel goes on, in microseconds: the
     /// user timeout, or the time that `tcp_retries2` stands for (`tcp_model_timeout`).
     pub fn patience_us(&self) -> u64 {
