@@ -4,8 +4,8 @@
 //! nothing of routes, browsers, threads or descriptors; its verdict is worked out by `runs`.
 
 mod http_sequential;
-mod path_idle_expiry;
 mod path_drop_or_reject;
+mod path_idle_expiry;
 mod path_proxy;
 mod path_timeout_chain;
 mod tcp_close_styles;
@@ -17,6 +17,7 @@ mod tcp_lifecycle;
 mod tcp_nagle;
 mod tcp_one_way_cut;
 mod tcp_port_exhaustion;
+mod tcp_slow_start_idle;
 mod tcp_syn_blackhole;
 mod tcp_unacked_data;
 mod tcp_user_timeout;
@@ -48,6 +49,7 @@ pub const ALL: &[&dyn Experiment] = &[
     &tcp_close_styles::TcpCloseStyles,
     &tcp_port_exhaustion::TcpPortExhaustion,
     &tcp_syn_blackhole::TcpSynBlackhole,
+    &tcp_slow_start_idle::TcpSlowStartIdle,
     &tcp_nagle::TcpNagle,
     &path_idle_expiry::PathIdleExpiry,
     &path_drop_or_reject::PathDropOrReject,

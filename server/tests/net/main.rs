@@ -32,6 +32,7 @@ mod rights;
 mod rules;
 mod sequential;
 mod serving;
+mod slow_start_idle;
 mod soak;
 mod syn_blackhole;
 mod unacked_data;

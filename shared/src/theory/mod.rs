@@ -3,6 +3,7 @@
 pub mod asking;
 pub mod closing;
 pub mod expiry;
+pub mod cwnd;
 pub mod handshake;
 pub mod keepalive;
 pub mod nagle;
