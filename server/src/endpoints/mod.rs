@@ -13,7 +13,7 @@ mod tls;
 
 use self::tcp::connect_recorded;
 pub use self::{
-    again::{Persistent, Persisted},
+    again::{Persisted, Persistent},
     both::Silence,
     errno::errno_name,
     http1::{HttpClient, HttpOptions, Reuse, Serving, serve_http, serve_http_with},

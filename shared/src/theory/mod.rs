@@ -2,8 +2,8 @@
 
 pub mod asking;
 pub mod closing;
-pub mod expiry;
 pub mod cwnd;
+pub mod expiry;
 pub mod handshake;
 pub mod keepalive;
 pub mod nagle;
