@@ -142,7 +142,8 @@ impl Experiment for TcpPortExhaustion {
                 ),
                 preset(
                     "the full minute",
-                    "no reuse: a port comes back after 60 s",
+                    "no reuse: a port comes back after 60 s, or some seconds later: the kernel's timer \
+                     wheel is coarse for long timers, and never early",
                     &[("tw_reuse", "off"), ("watch", "80s")],
                 ),
                 preset(
@@ -203,7 +204,7 @@ impl Experiment for TcpPortExhaustion {
             ],
             references: vec![
                 reference(
-                    "RFC 9293, section 3.6.1: half-closed connections and TIME-WAIT",
+                    "RFC 9293, section 3.6.1: half-closed connections, and lingering in TIME-WAIT",
                     "https://www.rfc-editor.org/rfc/rfc9293#section-3.6.1",
                 ),
                 reference(
