@@ -104,16 +104,27 @@ impl Chain {
             closes_us,
             told_us: self.front.keep_us,
         });
-        // The proxy's connection has been idle for as long as the client, and the way to and fro.
-        let longer = self.front.there_us + self.front.back_us;
-        let back = self.back.window_us().map(|(opens, closes)| Window {
-            place: Place::Back,
-            opens_us: opens.saturating_sub(longer),
-            closes_us: closes.saturating_sub(longer),
-            told_us: self.back.keep_us,
-        });
-        let windows = [front, back].into_iter().flatten();
+        // The proxy's connection has been idle for as long as the client, and the way to and fro;
+        // for as long again where the client must open a connection of its own first.
+        let longer_us = self.front.there_us + self.front.back_us;
+        let kept_us = self.front.pool_us.min(self.front.keep_us);
+        let back = |longer_us: u64, from_us: u64, until_us: u64| {
+            let (opens, closes) = self.back.window_us()?;
+            Some(Window {
+                place: Place::Back,
+                opens_us: opens.saturating_sub(longer_us).max(from_us),
+                closes_us: closes.saturating_sub(longer_us).min(until_us),
+                told_us: self.back.keep_us,
+            })
+        };
+        let windows = [
+            front,
+            back(longer_us, 0, kept_us),
+            back(2 * longer_us, kept_us, u64::MAX),
+        ];
         windows
+            .into_iter()
+            .flatten()
             .filter(|window| window.opens_us < window.closes_us)
             .min_by_key(|window| window.opens_us)
     }
@@ -221,6 +232,16 @@ mod tests {
         };
         let window = both.window().unwrap();
         assert_eq!((window.place, window.told_us), (Place::Front, 500));
+    }
+
+    #[test]
+    fn a_client_that_has_to_connect_first_asks_the_backend_a_round_trip_later() {
+        let chain = Chain {
+            front: leg(500, MINUTE, 10),
+            back: leg(MINUTE, 1_000, 100),
+        };
+        let window = chain.window().unwrap();
+        assert_eq!((window.opens_us, window.closes_us), (760, 960));
     }
 
     #[test]

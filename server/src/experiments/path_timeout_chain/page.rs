@@ -196,7 +196,7 @@ fn presets() -> Vec<Preset> {
                 ("backend_keep", "75s"),
                 ("proxy_pool", "600s"),
                 ("proxy_keep", "610s"),
-                ("client_pool", "60s"),
+                ("client_pool", "90s"),
                 ("tries", "1"),
             ],
         ),
