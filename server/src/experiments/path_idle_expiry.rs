@@ -8,7 +8,7 @@ use linger_shared::{
     middlebox::{self, Expiry, Kind, Middlebox},
     theory::{
         expiry::{Forgetting, Probing, forgetting},
-        handshake, keepalive,
+        handshake, keepalive, wheel,
     },
     units::{format_duration, human},
 };
@@ -16,6 +16,7 @@ use linger_shared::{
 use super::{Experiment, Script, claim, paragraphs, preset, reference};
 use crate::{
     endpoints::{Connection, KeepAlive, ReadOutcome, SocketOption},
+    hosts,
     lab::{Follower, Lab, LabError, Plan},
 };
 
@@ -414,7 +415,8 @@ fn story(
                     human(waits_us),
                     human(interval_us)
                 );
-                (waits_us + interval_us * u64::from(count), because)
+                let lost = wheel::chain(&vec![interval_us; count as usize], hosts::tick_us());
+                (waits_us + lost.expected_us, because)
             };
             vec![(host, since_us, after_us, because)]
         }

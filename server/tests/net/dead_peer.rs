@@ -5,11 +5,15 @@ use linger_shared::{
     protocol::{Action, RunState},
 };
 
-use crate::observed::{assert_near, assert_sound, observe, observe_while};
+use crate::observed::{Observed, assert_predicted, assert_sound, observe, observe_while};
 
-/// How late the detection may be: an eighth of its longest timer (see `assert_near`), and half of
-/// a twentieth for the rest, so that a detection at 5 s stays within the 5 % that are promised.
-const LATE_US: u64 = 250_000;
+/// Asserts that a detection is predicted at its textbook time, or late by a timer's slot, which is
+/// at most an eighth (kernel/time/timer.c).
+fn assert_within_an_eighth(run: &Observed, textbook_us: u64) {
+    let (predicted, _) = run.measured("detection");
+    let predicted = predicted.expect("it is predicted");
+    assert!((textbook_us..=textbook_us + textbook_us / 8).contains(&predicted));
+}
 
 #[tokio::test]
 async fn probes_go_unanswered_then_rst_and_etimedout() {
@@ -25,7 +29,8 @@ async fn probes_go_unanswered_then_rst_and_etimedout() {
         ("client", "timeout")
     );
     assert_eq!(verdict.outcomes["client"], "ETIMEDOUT");
-    assert_near(run.measured("detection"), 5_000_000, LATE_US);
+    assert_predicted(&run, "detection");
+    assert_within_an_eighth(&run, 5_000_000);
 
     let probes: Vec<u32> = run
         .departures()
@@ -57,7 +62,8 @@ async fn the_time_of_detection_follows_the_parameters() {
     )
     .await;
     assert_sound(&run);
-    assert_near(run.measured("detection"), 2_000_000, LATE_US);
+    assert_predicted(&run, "detection");
+    assert_within_an_eighth(&run, 2_000_000);
     assert_eq!(run.verdict().counts["keepalive_probes"], 1);
 }
 

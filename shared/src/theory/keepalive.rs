@@ -1,7 +1,7 @@
 //! TCP keep-alive: RFC 1122, section 4.2.3.6; RFC 9293, section 3.8.4; Linux `tcp_keepalive_timer`
 //! in net/ipv4/tcp_timer.c.
 
-use super::wheel::{self, Spread};
+use super::wheel::{self, Spread, fires_at, ticks};
 
 /// How long after the last packet from the peer the kernel gives up, in microseconds.
 ///
@@ -72,6 +72,37 @@ pub const fn first_probe_us(timer_due_us: u64, heard_us: u64, idle_us: u64) -> u
     }
 }
 
+/// The same as [`detection_us`], with the kernel's timers as late as they are: a timer of `idle` was
+/// set `heard_after_us` before the last packet came, is set again for what is missing when it fires,
+/// and each probe's timer begins at the end of the slot in which the one before has fired.
+pub fn detected(
+    idle_us: u64,
+    interval_us: u64,
+    count: u64,
+    heard_after_us: u64,
+    tick_us: u64,
+) -> Spread {
+    let (idle, interval) = (ticks(idle_us, tick_us), ticks(interval_us, tick_us));
+    let (_, last) = wheel::follow(tick_us, |place| {
+        let heard = place + heard_after_us / tick_us;
+        let mut now = fires_at(place, idle);
+        while now < heard + idle {
+            now = fires_at(now, heard + idle - now);
+        }
+        for _ in 0..count {
+            now = fires_at(now, interval);
+        }
+        vec![now]
+    });
+    let last = last.unwrap_or(Spread::NONE);
+    let since_heard = |us: u64| us.saturating_sub(heard_after_us);
+    Spread {
+        earliest_us: since_heard(last.earliest_us),
+        expected_us: since_heard(last.expected_us),
+        latest_us: since_heard(last.latest_us),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -120,5 +151,24 @@ mod tests {
     fn the_first_probe_waits_for_the_timer_and_for_silence() {
         assert_eq!(first_probe_us(2_000_000, 40_000, 2_000_000), 2_040_000);
         assert_eq!(first_probe_us(2_540_000, 40_000, 2_000_000), 2_540_000);
+    }
+
+    #[test]
+    fn the_kernels_timers_add_what_their_slots_are_coarse() {
+        // Ticks of 4 ms: 1 s is 250 ticks in slots of 8, and behind a slot's end that makes 256;
+        // the first timer behind the short one for what is missing is a little less late.
+        let spread = detected(2_000_000, 1_000_000, 3, 100_000, 4_000);
+        let late = spread.expected_us - 5_000_000;
+        assert!(
+            (2 * 24_000..3 * 24_000 + 16_000).contains(&late),
+            "{spread:?}"
+        );
+        assert!(spread.earliest_us >= 5_000_000 && spread.latest_us <= 5_000_000 + 5_000_000 / 8);
+        // 17 s are 4,250 ticks, which the wheel makes 4,608: a twelfth more.
+        let coarse = detected(1_000_000, 17_000_000, 2, 0, 4_000);
+        assert!(
+            coarse.expected_us > 1_000_000 + 2 * 18_000_000,
+            "{coarse:?}"
+        );
     }
 }
