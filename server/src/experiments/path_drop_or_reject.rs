@@ -340,7 +340,11 @@ fn predict_old(wall: Wall, sender: &Sender, lifted: u64, delay: u64) -> Predicti
         Wall::Silence => sender.ladder(),
     };
     let times: Vec<u64> = ladder.retransmissions.iter().map(expected).collect();
-    if let Some(us) = after_lifting(&times, lifted, ladder.gives_up) {
+    let steady = matches!(wall, Wall::Refusal(refusal) if refusal::reverts_backoff(refusal));
+    // At a steady pace the next one is never far, however many went before.
+    let soon = (steady && lifted > 0 && lifted < ladder.gives_up.expected_us)
+        .then_some(lifted + sender.rto_us / 2);
+    if let Some(us) = after_lifting(&times, lifted, ladder.gives_up).or(soon) {
         return Prediction {
             name: "old_answer",
             us: us + round_trip,
@@ -350,23 +354,20 @@ fn predict_old(wall: Wall, sender: &Sender, lifted: u64, delay: u64) -> Predicti
         };
     }
     let patience = human(sender.patience_us());
-    let paced = match wall {
-        Wall::Refusal(refusal) if refusal::reverts_backoff(refusal) => "steady",
-        _ => "doubling",
-    };
+    let paced = if steady { "steady" } else { "doubling" };
     let (errno, told) = match wall {
         Wall::Refusal(refusal) => (
             refusal::established_errno(refusal),
-            "then the remembered errno",
+            "; then the remembered errno",
         ),
-        _ => ("ETIMEDOUT", "then ETIMEDOUT"),
+        _ => ("ETIMEDOUT", ""),
     };
     Prediction {
         name: "old_error",
         us: ladder.gives_up.expected_us,
         because: format!(
             "{paced} retransmissions (RTO {}) until {patience} (tcp_retries2 {}) have passed since \
-             the first counted one; {told}",
+             the first counted one{told}",
             human(sender.rto_us),
             sender.retries
         ),

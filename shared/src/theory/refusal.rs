@@ -45,6 +45,10 @@ pub const fn reverts_backoff(refusal: Refusal) -> bool {
     matches!(refusal, Refusal::NetUnreachable | Refusal::HostUnreachable)
 }
 
+/// How many retransmissions at a steady pace are told one by one: beyond some minutes of them only
+/// the giving up is.
+const TOLD: usize = 512;
+
 /// What becomes of a segment of an established connection whose every transmission is refused with
 /// ICMP; times count from its departure.
 pub fn refused_ladder(refusal: Refusal, sender: &Sender) -> Ladder {
@@ -67,6 +71,7 @@ pub fn refused_ladder(refusal: Refusal, sender: &Sender) -> Ladder {
         let first = now;
         while (now - first) * tick < patience_us {
             now = wheel::fires_at(now, rto.max(1));
+            fired.truncate(TOLD);
             fired.push(now);
         }
         fired
