@@ -221,8 +221,9 @@ fn claims() -> Vec<Claim> {
             &[],
         ),
         claim(
-            "A client and a server that both have TCP keep-alive hold a connection open through \
-             containers and clusters, as an example with Go and HTTP/2 sets out to show.",
+            "With TCP keep-alive at client and server a connection lives wherever the two are \
+             deployed, in containers or in a cluster: what examples of long-lived HTTP/2 \
+             connections take for granted.",
             Finding::Depends,
             "Where packets are only forwarded, probes pass. Where a proxy ends the connection, they \
              do not put its idle limit off: it closes as if nothing had been sent.",
