@@ -57,8 +57,8 @@ async fn data_in_flight_silences_keepalive_and_the_retransmission_timer_gives_up
     assert_eq!(run.drops().len(), 1 + again.len());
     assert!(!run.packets().iter().any(|packet| packet.contains("RST")));
     assert_eq!(
-        run.states(HostName::Server),
-        [TcpState::SynRecv, TcpState::Established]
+        run.states(HostName::Server).last(),
+        Some(&TcpState::Established)
     );
 }
 
