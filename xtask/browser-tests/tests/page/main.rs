@@ -2,6 +2,7 @@
 //!
 //! Each test has a server and a browser of its own, and fails on any error that the page reports.
 
+mod experiments;
 mod export;
 mod faults;
 mod form;
