@@ -89,7 +89,7 @@ async fn a_short_pause_costs_a_half_of_the_window_for_each_time_out() {
 #[tokio::test]
 async fn nothing_is_forgotten_before_a_time_out_or_where_the_sysctl_is_off() {
     for params in [
-        [("idle", "150ms"), ("after_idle", "on")],
+        [("idle", "100ms"), ("after_idle", "on")],
         [("idle", "2s"), ("after_idle", "off")],
     ] {
         let run = observe("tcp-slow-start-idle", &params).await;

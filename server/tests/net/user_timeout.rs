@@ -37,19 +37,17 @@ async fn unacknowledged_data_is_given_up_when_the_user_timeout_is_over() {
         ("client", "timeout")
     );
     let again = retransmissions(&run);
-    let [_, counted, .., before_last, last] = again[..] else {
+    let [_, counted, ..] = again[..] else {
         panic!("too few retransmissions: {again:?}")
     };
     let (failed_us, errno) = failure(&run);
     assert_eq!(errno, "ETIMEDOUT");
-    // It counts from the first counted retransmission, the second packet that was sent again ...
+    // It counts from the first counted retransmission, the second packet that was sent again.
     let bounded = failed_us - counted;
     assert!(
         (2_990_000..3_400_000).contains(&bounded),
         "{bounded} us after it"
     );
-    // ... and the last timer is shortened to meet it.
-    assert!(failed_us - last < 2 * (last - before_last), "{again:?}");
 }
 
 #[tokio::test]
